@@ -1,0 +1,1 @@
+//! Wire types v1 and the client over the unix socket.

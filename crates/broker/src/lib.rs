@@ -1,0 +1,1 @@
+//! Requests, leases and their order: decide turns commands into events, apply folds them.

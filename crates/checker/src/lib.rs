@@ -1,0 +1,1 @@
+//! Proves a plan against a snapshot, sharing nothing with the planner.

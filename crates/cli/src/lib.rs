@@ -1,0 +1,1 @@
+//! migctl, the one executable.

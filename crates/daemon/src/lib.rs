@@ -1,0 +1,1 @@
+//! One actor, the executor, the observer and HTTP on the unix socket.

@@ -1,0 +1,1 @@
+//! A safe MIG layer over any NVML, real or simulated.

@@ -1,0 +1,1 @@
+//! Boards that can do MIG, with what is known of each and how well.

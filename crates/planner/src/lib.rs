@@ -1,0 +1,1 @@
+//! Turns a snapshot and a desire into a plan, and chooses placements.

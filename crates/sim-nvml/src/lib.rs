@@ -1,0 +1,1 @@
+//! NVML's C ABI over sim-gpu, with state shared by every process on the host.
