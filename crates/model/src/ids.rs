@@ -7,7 +7,7 @@ use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident, $inner:ty) => {
@@ -127,8 +127,7 @@ text_id!(
 );
 
 /// Number of a request and of the lease it becomes; shown and typed as `L17`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(u64);
 
 impl LeaseId {
@@ -160,6 +159,18 @@ impl FromStr for LeaseId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.strip_prefix(['L', 'l']).unwrap_or(text);
         digits.parse().map(Self).map_err(|_| LeaseIdError(text.into()))
+    }
+}
+
+impl Serialize for LeaseId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LeaseId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

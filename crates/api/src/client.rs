@@ -1,0 +1,276 @@
+//! A client over the unix socket: one connection a call.
+//!
+//! Must never talk to a socket whose owner it does not trust: whoever owns it could hand out
+//! slices that are not the caller's.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use model::LeaseId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::v1::{
+    AttachCommand, EventView, LeaseRequest, LeaseView, NodeView, Problem, VersionView,
+};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no daemon answers on {}", socket.display())]
+    NotRunning {
+        /// Where it was looked for.
+        socket: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket belongs to a stranger.
+    #[error("{} is served by uid {uid}, which is neither root nor you; refusing to talk to it", socket.display())]
+    Untrusted {
+        /// Which socket.
+        socket: PathBuf,
+        /// Whose process answers.
+        uid: u32,
+    },
+    /// The daemon said no.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+    /// The conversation broke.
+    #[error("the daemon on {} ended the conversation: {reason}", socket.display())]
+    Broken {
+        /// Which socket.
+        socket: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the daemon is not there, as opposed to refusing.
+    pub const fn is_not_running(&self) -> bool {
+        matches!(self, Self::NotRunning { .. })
+    }
+}
+
+/// A caller of one daemon.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+    trusted: Vec<u32>,
+}
+
+impl Client {
+    /// A client of the daemon that listens on `socket`; it trusts daemons of `trusted` users.
+    pub fn new(socket: impl Into<PathBuf>, trusted: impl IntoIterator<Item = u32>) -> Self {
+        Self { socket: socket.into(), trusted: trusted.into_iter().collect() }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks who answers.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn version(&self) -> Result<VersionView, ClientError> {
+        self.get("/v1/version").await
+    }
+
+    /// Reads the machine.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn node(&self) -> Result<NodeView, ClientError> {
+        self.get("/v1/node").await
+    }
+
+    /// Asks for slices. `key` makes the call idempotent: the same key within an hour gives the
+    /// same lease.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn request(
+        &self,
+        request: &LeaseRequest,
+        key: &str,
+    ) -> Result<LeaseView, ClientError> {
+        self.call(Method::POST, "/v1/leases", Some(request), Some(key)).await
+    }
+
+    /// Lists live requests and leases.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn leases(&self) -> Result<Vec<LeaseView>, ClientError> {
+        self.get("/v1/leases").await
+    }
+
+    /// Reads a lease by id or name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn lease(&self, lease: &str) -> Result<LeaseView, ClientError> {
+        self.get(&format!("/v1/leases/{}", escape(lease))).await
+    }
+
+    /// Reads a lease once its revision exceeds `seen`, or after `patience` as it is then.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn lease_after(
+        &self,
+        lease: LeaseId,
+        seen: u64,
+        patience: Duration,
+    ) -> Result<LeaseView, ClientError> {
+        self.get(&format!("/v1/leases/{lease}?after={seen}&wait_ms={}", patience.as_millis())).await
+    }
+
+    /// Tells the daemon the command that uses the lease.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn attach(&self, lease: LeaseId, pid: u32) -> Result<LeaseView, ClientError> {
+        let body = AttachCommand { pid };
+        self.call(Method::POST, &format!("/v1/leases/{lease}/command"), Some(&body), None).await
+    }
+
+    /// Renews a token.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn renew(&self, lease: &str) -> Result<LeaseView, ClientError> {
+        let path = format!("/v1/leases/{}/renew", escape(lease));
+        self.call(Method::POST, &path, None::<&()>, None).await
+    }
+
+    /// Gives a lease back, or cancels a request; by id or name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn release(&self, lease: &str) -> Result<LeaseView, ClientError> {
+        self.call(Method::DELETE, &format!("/v1/leases/{}", escape(lease)), None::<&()>, None).await
+    }
+
+    /// Events with a number above `after`, at most `limit`; waits up to `patience` for one.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn events(
+        &self,
+        after: u64,
+        limit: u32,
+        patience: Duration,
+    ) -> Result<Vec<EventView>, ClientError> {
+        self.get(&format!("/v1/events?after={after}&limit={limit}&wait_ms={}", patience.as_millis()))
+            .await
+    }
+
+    /// The newest `limit` events, oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn last_events(&self, limit: u32) -> Result<Vec<EventView>, ClientError> {
+        self.get(&format!("/v1/events?last={limit}")).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, None::<&()>, None).await
+    }
+
+    async fn call<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+        key: Option<&str>,
+    ) -> Result<T, ClientError> {
+        let response = self.send(method, path, body, key).await?;
+        let status = response.status();
+        let bytes =
+            response.into_body().collect().await.map_err(|e| self.broken(e))?.to_bytes();
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|e| self.broken(e));
+        }
+        Err(ClientError::Refused(serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+            unexplained(status, String::from_utf8_lossy(&bytes).trim().to_owned())
+        })))
+    }
+
+    async fn send<B: Serialize + Sync>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+        key: Option<&str>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let stream = self.connect().await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| self.broken(e))?;
+        tokio::spawn(connection);
+        let bytes = match body {
+            Some(body) => serde_json::to_vec(body).map_err(|e| self.broken(e))?,
+            None => Vec::new(),
+        };
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "migd");
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Full::new(Bytes::from(bytes))).map_err(|e| self.broken(e))?;
+        sender.send_request(request).await.map_err(|e| self.broken(e))
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
+            ClientError::NotRunning { socket: self.socket.clone(), source }
+        })?;
+        let uid = stream.peer_cred().map_err(|e| self.broken(e))?.uid();
+        if self.trusted.contains(&uid) {
+            Ok(stream)
+        } else {
+            Err(ClientError::Untrusted { socket: self.socket.clone(), uid })
+        }
+    }
+
+    fn broken(&self, reason: impl std::fmt::Display) -> ClientError {
+        ClientError::Broken { socket: self.socket.clone(), reason: reason.to_string() }
+    }
+}
+
+fn unexplained(status: StatusCode, detail: String) -> Problem {
+    Problem {
+        status: status.as_u16(),
+        code: "E-UNEXPLAINED".to_owned(),
+        title: status.canonical_reason().unwrap_or("error").to_owned(),
+        detail,
+        hint: None,
+    }
+}
+
+/// Percent-encodes what may not stand in a path segment.
+fn escape(segment: &str) -> String {
+    use std::fmt::Write as _;
+    let mut escaped = String::new();
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            escaped.push(byte as char);
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}

@@ -1,0 +1,366 @@
+//! The broker's state: a fold over events and nothing else.
+//!
+//! Must never decide: `apply` has no policy, no arithmetic on floats and no error. An event that
+//! does not fit the state (which only a foreign journal could hold) changes nothing.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use model::{
+    BootId, GpuInstanceProfileId, GpuUuid, LeaseId, Placement, Plan, PlanId, Purpose, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{EndReason, Event, GrantedSlice, SliceTarget, StepOutcome};
+use crate::request::{Holder, RequestSpec};
+
+/// Where a slice lies: unique among the instances of a machine at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SliceKey {
+    /// The GPU.
+    pub gpu: GpuUuid,
+    /// The place on its grid.
+    pub placement: Placement,
+}
+
+/// What a slice of ours is for at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SliceUse {
+    /// A lease has it.
+    Leased(LeaseId),
+    /// Nobody; kept for reuse.
+    Warm {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// An open plan takes it away or hands it over.
+    InPlan(PlanId),
+}
+
+/// A slice that migd made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SliceRecord {
+    /// What it is.
+    pub slice: GrantedSlice,
+    /// What it is for.
+    pub used: SliceUse,
+}
+
+/// The measures against processes of a lease that must end, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Nothing is sent; the lease ends when its processes do.
+    Waiting,
+    /// SIGTERM was sent.
+    Term,
+    /// SIGKILL was sent.
+    Kill,
+}
+
+/// Where a request or lease stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It waits.
+    Queued,
+    /// A plan makes its slices.
+    Granting {
+        /// Which plan.
+        plan: PlanId,
+    },
+    /// It has its slices.
+    Active {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It must end and still has its slices.
+    Ending {
+        /// Why.
+        reason: EndReason,
+        /// What was done to its processes.
+        stage: Stage,
+        /// When that was done.
+        since: Timestamp,
+        /// Who still uses the slice, in words.
+        held_by: Vec<String>,
+    },
+}
+
+/// A request, or the lease it became.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Its number.
+    pub id: LeaseId,
+    /// What was asked.
+    pub spec: RequestSpec,
+    /// When it was asked.
+    pub requested_at: Timestamp,
+    /// When it was granted; `None` while it waits.
+    pub granted_at: Option<Timestamp>,
+    /// When its token was last renewed.
+    pub renewed_at: Option<Timestamp>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Its slices; empty while it waits.
+    pub slices: Vec<GrantedSlice>,
+    /// Grants that failed in the driver.
+    pub failures: u32,
+    /// The last such failure.
+    pub last_failure: Option<String>,
+}
+
+impl Lease {
+    /// When its hard limit strikes.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        Some(self.granted_at?.plus(self.spec.time?))
+    }
+
+    /// When its token expires.
+    pub fn token_expires(&self) -> Option<Timestamp> {
+        match (&self.spec.holder, self.renewed_at.or(self.granted_at)) {
+            (Holder::Token { life }, Some(from)) => Some(from.plus(*life)),
+            _ => None,
+        }
+    }
+
+    /// Whether it has slices that nobody else may get.
+    pub const fn holds_slices(&self) -> bool {
+        matches!(self.phase, Phase::Active { .. } | Phase::Ending { .. })
+    }
+}
+
+/// A plan that was decided and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenPlan {
+    /// The plan.
+    pub plan: Plan,
+    /// The slices it provides.
+    pub targets: Vec<SliceTarget>,
+    /// Idle slices it takes away.
+    pub evicted: Vec<SliceKey>,
+    /// Outcomes of the steps done so far, in order.
+    pub done: Vec<StepOutcome>,
+}
+
+/// Everything the broker knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The number of the next request.
+    pub next_lease: u64,
+    /// The number of the next plan.
+    pub next_plan: u64,
+    /// The boot the journal was last written in.
+    pub boot: Option<BootId>,
+    /// Requests and leases that have not ended.
+    pub leases: BTreeMap<LeaseId, Lease>,
+    /// Slices migd made and has not taken away.
+    #[serde(with = "slice_list")]
+    pub slices: BTreeMap<SliceKey, SliceRecord>,
+    /// Plans that have not ended.
+    pub plans: BTreeMap<PlanId, OpenPlan>,
+    /// GPUs out of use.
+    pub maintenance: BTreeSet<GpuUuid>,
+}
+
+/// JSON objects want text keys, so the slices are written as a list.
+mod slice_list {
+    use super::{BTreeMap, SliceKey, SliceRecord, Vec};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        slices: &BTreeMap<SliceKey, SliceRecord>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        slices.values().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<SliceKey, SliceRecord>, D::Error> {
+        let records = Vec::<SliceRecord>::deserialize(deserializer)?;
+        Ok(records.into_iter().map(|record| (record.slice.key.clone(), record)).collect())
+    }
+}
+
+impl State {
+    /// The lease with this id.
+    pub fn lease(&self, id: LeaseId) -> Option<&Lease> {
+        self.leases.get(&id)
+    }
+
+    /// Requests that wait, in the order of their arrival.
+    pub fn queue(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.values().filter(|lease| lease.phase == Phase::Queued)
+    }
+
+    /// The slice a plan provides at `key`, if any open plan does.
+    pub fn promised(&self, key: &SliceKey) -> Option<GpuInstanceProfileId> {
+        let targets = self.plans.values().flat_map(|plan| &plan.targets);
+        targets.filter(|target| target.key == *key).map(|target| target.profile).next()
+    }
+
+    /// Folds one event in.
+    pub fn apply(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::DaemonStarted { boot, .. } => self.boot = Some(boot.clone()),
+            Event::Requested { lease, spec } => self.add_request(at, *lease, spec),
+            Event::PlanOpened { plan, steps, targets, evicted } => {
+                self.open_plan(*plan, steps, targets, evicted);
+            }
+            Event::StepDone { plan, outcome, .. } => self.step_done(*plan, outcome),
+            Event::PlanFinished { plan }
+            | Event::PlanFailed { plan, .. }
+            | Event::PlanAbandoned { plan } => self.close_plan(at, *plan),
+            Event::Granted { lease, slices } => self.grant(at, *lease, slices),
+            Event::GrantUndone { lease, error } => self.undo_grant(*lease, error),
+            Event::HolderAttached { lease, command } => {
+                if let Some(Holder::Process { command: slot, .. }) =
+                    self.leases.get_mut(lease).map(|lease| &mut lease.spec.holder)
+                {
+                    *slot = Some(*command);
+                }
+            }
+            Event::Renewed { lease } => {
+                if let Some(lease) = self.leases.get_mut(lease) {
+                    lease.renewed_at = Some(at);
+                }
+            }
+            Event::Ending { lease, reason } => {
+                if let Some(lease) = self.leases.get_mut(lease) {
+                    lease.phase = Phase::Ending {
+                        reason: reason.clone(),
+                        stage: Stage::Waiting,
+                        since: at,
+                        held_by: Vec::new(),
+                    };
+                }
+            }
+            Event::Escalated { lease, stage: next } => {
+                if let Some(Phase::Ending { stage, since, .. }) = self.phase_mut(*lease) {
+                    *stage = *next;
+                    *since = at;
+                }
+            }
+            Event::StillHeld { lease, by } => {
+                if let Some(Phase::Ending { held_by, .. }) = self.phase_mut(*lease) {
+                    held_by.clone_from(by);
+                }
+            }
+            Event::Ended { lease, .. } => self.end(at, *lease),
+            Event::SliceAdopted { slice } => {
+                self.put_slice(slice.clone(), SliceUse::Warm { since: at });
+            }
+            Event::SliceGone { key, .. } => {
+                self.slices.remove(key);
+            }
+            Event::MaintenanceBegan { gpu } => {
+                self.maintenance.insert(gpu.clone());
+            }
+            Event::MaintenanceEnded { gpu } => {
+                self.maintenance.remove(gpu);
+            }
+        }
+    }
+
+    fn phase_mut(&mut self, lease: LeaseId) -> Option<&mut Phase> {
+        self.leases.get_mut(&lease).map(|lease| &mut lease.phase)
+    }
+
+    fn put_slice(&mut self, slice: GrantedSlice, used: SliceUse) {
+        self.slices.insert(slice.key.clone(), SliceRecord { slice, used });
+    }
+
+    fn add_request(&mut self, at: Timestamp, id: LeaseId, spec: &RequestSpec) {
+        self.next_lease = self.next_lease.max(id.get() + 1);
+        let lease = Lease {
+            id,
+            spec: spec.clone(),
+            requested_at: at,
+            granted_at: None,
+            renewed_at: None,
+            phase: Phase::Queued,
+            slices: Vec::new(),
+            failures: 0,
+            last_failure: None,
+        };
+        self.leases.insert(id, lease);
+    }
+
+    fn open_plan(
+        &mut self,
+        id: PlanId,
+        plan: &Plan,
+        targets: &[SliceTarget],
+        evicted: &[SliceKey],
+    ) {
+        self.next_plan = self.next_plan.max(id.get() + 1);
+        let reused = targets.iter().filter(|target| target.reuse).map(|target| &target.key);
+        for key in evicted.iter().chain(reused) {
+            if let Some(record) = self.slices.get_mut(key) {
+                record.used = SliceUse::InPlan(id);
+            }
+        }
+        if let Purpose::Grant(lease) = &plan.purpose
+            && let Some(phase) = self.phase_mut(*lease)
+        {
+            *phase = Phase::Granting { plan: id };
+        }
+        let open = OpenPlan {
+            plan: plan.clone(),
+            targets: targets.to_vec(),
+            evicted: evicted.to_vec(),
+            done: Vec::new(),
+        };
+        self.plans.insert(id, open);
+    }
+
+    fn step_done(&mut self, id: PlanId, outcome: &StepOutcome) {
+        let Some(open) = self.plans.get_mut(&id) else { return };
+        let step = open.plan.steps.get(open.done.len()).cloned();
+        open.done.push(outcome.clone());
+        if let Some(model::Step::DestroyGpuInstance { gpu, placement, .. }) = step {
+            self.slices.remove(&SliceKey { gpu, placement });
+        }
+    }
+
+    /// Slices that the ended plan did not take away are idle again.
+    fn close_plan(&mut self, at: Timestamp, id: PlanId) {
+        self.plans.remove(&id);
+        for record in self.slices.values_mut() {
+            if record.used == SliceUse::InPlan(id) {
+                record.used = SliceUse::Warm { since: at };
+            }
+        }
+    }
+
+    fn grant(&mut self, at: Timestamp, id: LeaseId, slices: &[GrantedSlice]) {
+        for slice in slices {
+            self.put_slice(slice.clone(), SliceUse::Leased(id));
+        }
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.phase = Phase::Active { since: at };
+            lease.granted_at = Some(at);
+            lease.slices = slices.to_vec();
+        }
+    }
+
+    fn undo_grant(&mut self, id: LeaseId, error: &str) {
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.phase = Phase::Queued;
+            lease.failures += 1;
+            lease.last_failure = Some(error.into());
+        }
+    }
+
+    fn end(&mut self, at: Timestamp, id: LeaseId) {
+        self.leases.remove(&id);
+        for record in self.slices.values_mut() {
+            if record.used == SliceUse::Leased(id) {
+                record.used = SliceUse::Warm { since: at };
+            }
+        }
+    }
+}
