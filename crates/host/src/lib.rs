@@ -1,1 +1,22 @@
-//! The rest of the machine: process holders, device nodes, reset, each behind a port.
+//! The rest of the machine, a port each: processes, holders of device nodes, capability nodes, the
+//! clock, GPU reset, user names, and where files belong.
+//!
+//! Must never decide anything: every function reads or does one thing and says what happened.
+//! Nothing here starts a program, and no `unsafe` code is needed.
+
+pub mod clock;
+pub mod holders;
+pub mod nodes;
+pub mod paths;
+pub mod processes;
+pub mod reset;
+pub mod root;
+pub mod users;
+
+pub use clock::{ClockRecord, DaemonClock};
+pub use holders::{Holder, Holders, Incomplete, holders_of};
+pub use paths::{Machine, MachineName, Places, Surroundings};
+pub use processes::{PidFd, ProcessDescription, ProcessError};
+pub use reset::{Reset, ResetError, SysfsReset};
+pub use root::HostRoot;
+pub use users::Users;

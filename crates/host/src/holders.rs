@@ -1,0 +1,329 @@
+//! Who has a device node open.
+//!
+//! Must never let "could not look" pass for "nobody": every process that could not be looked into
+//! is named.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use model::ProcessId;
+use procfs::process::Stat;
+use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, statx};
+
+use crate::processes::{identity, is_dead};
+
+/// An open descriptor of a device node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// Whose it is.
+    pub process: ProcessId,
+    /// Which of the paths asked for.
+    pub path: PathBuf,
+    /// The descriptor's number.
+    pub descriptor: u32,
+}
+
+/// What the search could not see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Pids of processes whose descriptors this user may not read, ascending.
+    pub unreadable: Vec<u32>,
+    /// `/proc` is mounted so that other users' processes do not show at all (`hidepid`).
+    pub hides_processes: bool,
+}
+
+impl Incomplete {
+    /// Whether everything was seen.
+    pub fn is_complete(&self) -> bool {
+        self.unreadable.is_empty() && !self.hides_processes
+    }
+}
+
+/// The answer of a search for holders.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// Open descriptors found, ascending.
+    pub holders: Vec<Holder>,
+    /// What could not be seen.
+    pub incomplete: Incomplete,
+}
+
+impl Holders {
+    /// The processes among the holders, each once, ascending.
+    pub fn processes(&self) -> Vec<ProcessId> {
+        let set: BTreeSet<ProcessId> = self.holders.iter().map(|holder| holder.process).collect();
+        set.into_iter().collect()
+    }
+
+    /// Whether it is certain that nobody holds any of the paths.
+    pub fn is_nobody(&self) -> bool {
+        self.holders.is_empty() && self.incomplete.is_complete()
+    }
+}
+
+/// Why a search could not be made at all.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot look for holders: {} cannot be read", path.display())]
+pub struct HoldersError {
+    /// What could not be read: `/proc`, or a path asked for.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// What makes two open files the same: the device number for a device node, which a container may
+/// see under another path and inode, and the inode otherwise (the simulator's nodes are regular
+/// files where device nodes cannot be made).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    Device { block: bool, major: u32, minor: u32 },
+    File { major: u32, minor: u32, inode: u64 },
+}
+
+/// Who has any of `paths` open, by `/proc/*/fd`. A path that does not exist has no holders: device
+/// nodes of instances that are gone stay in the answer only if they are still in the file system.
+///
+/// Sees neither descriptors on their way through a socket nor memory mapped from a node whose
+/// descriptor was closed; the driver's own process list is the other half of the proof.
+///
+/// # Errors
+/// [`HoldersError`] when `/proc` or one of the paths cannot be looked at; nothing is known then.
+pub fn holders_of(paths: &[PathBuf]) -> Result<Holders, HoldersError> {
+    let mut wanted = Vec::new();
+    for path in paths {
+        match identity_of(path) {
+            Ok(identity) => wanted.push((identity, path.as_path())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(HoldersError { path: path.clone(), source }),
+        }
+    }
+    let mut found = Holders::default();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    let processes = procfs::process::all_processes().map_err(|error| HoldersError {
+        path: PathBuf::from("/proc"),
+        source: io::Error::other(error),
+    })?;
+    for process in processes.flatten() {
+        let Ok(stat) = process.stat() else { continue };
+        if is_dead(&stat) || is_kernel_thread(&stat) {
+            continue;
+        }
+        if look_into(&stat, &wanted, &mut found.holders).is_err() {
+            found.incomplete.unreadable.push(identity(&stat).pid);
+        }
+    }
+    found.holders.sort();
+    found.holders.dedup();
+    found.incomplete.unreadable.sort_unstable();
+    found.incomplete.hides_processes = proc_hides_processes();
+    Ok(found)
+}
+
+/// Adds the descriptors of one process that are among `wanted`.
+fn look_into(
+    stat: &Stat,
+    wanted: &[(Identity, &Path)],
+    holders: &mut Vec<Holder>,
+) -> io::Result<()> {
+    let process = identity(stat);
+    let folders = match descriptor_folders(stat) {
+        Ok(folders) => folders,
+        Err(error) => return ended_or(error),
+    };
+    for folder in folders {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                ended_or(error)?;
+                continue;
+            }
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    ended_or(error)?;
+                    break;
+                }
+            };
+            let open = match identity_of(&entry.path()) {
+                Ok(open) => open,
+                Err(error) => {
+                    ended_or(error)?;
+                    continue;
+                }
+            };
+            let number = entry.file_name().to_string_lossy().parse().unwrap_or(0);
+            let same = wanted.iter().filter(|(identity, _)| *identity == open);
+            holders.extend(same.map(|(_, path)| Holder {
+                process,
+                path: path.to_path_buf(),
+                descriptor: number,
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// The folders with a process's descriptors: one, unless its first thread has exited while others
+/// run on, for then only the others have any.
+fn descriptor_folders(stat: &Stat) -> io::Result<Vec<PathBuf>> {
+    let folder = PathBuf::from(format!("/proc/{}", stat.pid));
+    if stat.state != 'Z' {
+        return Ok(vec![folder.join("fd")]);
+    }
+    let threads = std::fs::read_dir(folder.join("task"))?;
+    threads.map(|thread| Ok(thread?.path().join("fd"))).collect()
+}
+
+/// A process or descriptor that went away while it was looked at holds nothing.
+fn ended_or(error: io::Error) -> io::Result<()> {
+    let gone = error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error());
+    if gone { Ok(()) } else { Err(error) }
+}
+
+fn identity_of(path: &Path) -> io::Result<Identity> {
+    // Not synchronised: a descriptor on a network file system whose server is away must not hang
+    // the search.
+    let status = statx(
+        CWD,
+        path,
+        AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT,
+        StatxFlags::TYPE | StatxFlags::INO,
+    )?;
+    Ok(identity_from(&status))
+}
+
+fn identity_from(status: &Statx) -> Identity {
+    let kind = FileType::from_raw_mode(u32::from(status.stx_mode));
+    if kind.is_char_device() || kind.is_block_device() {
+        Identity::Device {
+            block: kind.is_block_device(),
+            major: status.stx_rdev_major,
+            minor: status.stx_rdev_minor,
+        }
+    } else {
+        Identity::File {
+            major: status.stx_dev_major,
+            minor: status.stx_dev_minor,
+            inode: status.stx_ino,
+        }
+    }
+}
+
+/// `PF_KTHREAD` of the kernel's `include/linux/sched.h`: such a task has no descriptors, though
+/// only root may see that.
+fn is_kernel_thread(stat: &Stat) -> bool {
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    stat.flags & PF_KTHREAD != 0
+}
+
+fn proc_hides_processes() -> bool {
+    if rustix::process::geteuid().is_root() {
+        return false;
+    }
+    std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|text| mounts_hide_processes(&text))
+}
+
+/// Whether the mount table shows a `/proc` with `hidepid` (`invisible`, `ptraceable` or their
+/// numbers 2 and 4).
+fn mounts_hide_processes(mountinfo: &str) -> bool {
+    let hidden = ["hidepid=2", "hidepid=4", "hidepid=invisible", "hidepid=ptraceable"];
+    mountinfo.lines().any(|line| {
+        let is_proc = line.split(' ').nth(4) == Some("/proc");
+        is_proc && line.split([' ', ',']).any(|option| hidden.contains(&option))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processes::process_id;
+    use std::fs::File;
+    use std::process::{Child, Command, Stdio};
+
+    fn sleeper_with(file: File) -> Child {
+        Command::new("sleep").arg("100").stdin(Stdio::from(file)).spawn().unwrap()
+    }
+
+    fn end(mut child: Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn an_open_regular_node_has_its_holder_until_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = folder.path().join("nvidia-cap21");
+        let other = folder.path().join("nvidia-cap22");
+        std::fs::write(&node, "").unwrap();
+        std::fs::write(&other, "").unwrap();
+        let asked = [node.clone(), other];
+        assert_eq!(holders_of(&asked).unwrap().holders, []);
+        let child = sleeper_with(File::open(&node).unwrap());
+        let process = process_id(child.id()).unwrap();
+        let found = holders_of(&asked).unwrap();
+        assert_eq!(found.holders, [Holder { process, path: node, descriptor: 0 }]);
+        assert_eq!(found.processes(), [process]);
+        assert!(!found.is_nobody());
+        end(child);
+        assert_eq!(holders_of(&asked).unwrap().holders, []);
+    }
+
+    #[test]
+    fn a_device_is_found_by_its_number_under_another_path() {
+        // `/dev/fd/0` of the child is the same device; only numbers tell.
+        let child = sleeper_with(File::open("/dev/full").unwrap());
+        let process = process_id(child.id()).unwrap();
+        let found = holders_of(&[PathBuf::from("/dev/full")]).unwrap();
+        assert!(found.processes().contains(&process), "{found:?}");
+        let null = holders_of(&[PathBuf::from("/dev/full")]).unwrap();
+        assert!(null.holders.iter().all(|holder| holder.path == Path::new("/dev/full")));
+        end(child);
+    }
+
+    #[test]
+    fn a_zombie_holds_nothing_and_is_no_gap() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut child = sleeper_with(file.reopen().unwrap());
+        let watch = crate::PidFd::watch(process_id(child.id()).unwrap()).unwrap();
+        child.kill().unwrap();
+        watch.wait(model::Millis::from_secs(10)).unwrap();
+        let own = holders_of(&[file.path().to_path_buf()]).unwrap();
+        let me = std::process::id();
+        assert!(own.holders.iter().all(|holder| holder.process.pid == me), "{own:?}");
+        assert!(!own.incomplete.unreadable.contains(&child.id()));
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_path_that_is_gone_has_no_holders_and_one_that_cannot_be_read_is_an_error() {
+        assert_eq!(holders_of(&[PathBuf::from("/nonexistent/node")]).unwrap(), Holders::default());
+        let below_a_file = PathBuf::from("/etc/passwd/node");
+        assert_eq!(holders_of(std::slice::from_ref(&below_a_file)).unwrap_err().path, below_a_file);
+    }
+
+    #[test]
+    fn could_not_look_is_not_nobody() {
+        let unreadable = Incomplete { unreadable: vec![1], hides_processes: false };
+        assert!(!Holders { holders: vec![], incomplete: unreadable }.is_nobody());
+        let hidden = Incomplete { unreadable: vec![], hides_processes: true };
+        assert!(!Holders { holders: vec![], incomplete: hidden }.is_nobody());
+        assert!(Holders::default().is_nobody());
+    }
+
+    #[test]
+    fn hidepid_is_read_from_the_mount_table() {
+        let plain = "22 1 0:20 / /proc rw,nosuid shared:5 - proc proc rw\n";
+        let hidden = "22 1 0:20 / /proc rw,nosuid shared:5 - proc proc rw,hidepid=invisible\n";
+        let elsewhere = "22 1 0:20 / /mnt/proc rw - proc proc rw,hidepid=2\n";
+        assert!(!mounts_hide_processes(plain));
+        assert!(mounts_hide_processes(hidden));
+        assert!(!mounts_hide_processes(elsewhere));
+    }
+}
