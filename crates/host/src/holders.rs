@@ -82,11 +82,13 @@ enum Identity {
     File { major: u32, minor: u32, inode: u64 },
 }
 
-/// Who has any of `paths` open, by `/proc/*/fd`. A path that does not exist has no holders: device
-/// nodes of instances that are gone stay in the answer only if they are still in the file system.
+/// Who has any of `paths` open, by `/proc/*/fd`. A path that does not exist has no holders that
+/// could be found by it.
 ///
 /// Sees neither descriptors on their way through a socket nor memory mapped from a node whose
-/// descriptor was closed; the driver's own process list is the other half of the proof.
+/// descriptor was closed; the driver's own process list is the other half of the proof. It is no
+/// snapshot either: a process that hands its descriptor to a child and ends while the search runs
+/// can be missed, so a proof of emptiness takes two searches in a row.
 ///
 /// # Errors
 /// [`HoldersError`] when `/proc` or one of the paths cannot be looked at; nothing is known then.
@@ -241,89 +243,4 @@ fn mounts_hide_processes(mountinfo: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::processes::process_id;
-    use std::fs::File;
-    use std::process::{Child, Command, Stdio};
-
-    fn sleeper_with(file: File) -> Child {
-        Command::new("sleep").arg("100").stdin(Stdio::from(file)).spawn().unwrap()
-    }
-
-    fn end(mut child: Child) {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    #[test]
-    fn an_open_regular_node_has_its_holder_until_it_ends() {
-        let folder = tempfile::tempdir().unwrap();
-        let node = folder.path().join("nvidia-cap21");
-        let other = folder.path().join("nvidia-cap22");
-        std::fs::write(&node, "").unwrap();
-        std::fs::write(&other, "").unwrap();
-        let asked = [node.clone(), other];
-        assert_eq!(holders_of(&asked).unwrap().holders, []);
-        let child = sleeper_with(File::open(&node).unwrap());
-        let process = process_id(child.id()).unwrap();
-        let found = holders_of(&asked).unwrap();
-        assert_eq!(found.holders, [Holder { process, path: node, descriptor: 0 }]);
-        assert_eq!(found.processes(), [process]);
-        assert!(!found.is_nobody());
-        end(child);
-        assert_eq!(holders_of(&asked).unwrap().holders, []);
-    }
-
-    #[test]
-    fn a_device_is_found_by_its_number_under_another_path() {
-        // `/dev/fd/0` of the child is the same device; only numbers tell.
-        let child = sleeper_with(File::open("/dev/full").unwrap());
-        let process = process_id(child.id()).unwrap();
-        let found = holders_of(&[PathBuf::from("/dev/full")]).unwrap();
-        assert!(found.processes().contains(&process), "{found:?}");
-        let null = holders_of(&[PathBuf::from("/dev/full")]).unwrap();
-        assert!(null.holders.iter().all(|holder| holder.path == Path::new("/dev/full")));
-        end(child);
-    }
-
-    #[test]
-    fn a_zombie_holds_nothing_and_is_no_gap() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let mut child = sleeper_with(file.reopen().unwrap());
-        let watch = crate::PidFd::watch(process_id(child.id()).unwrap()).unwrap();
-        child.kill().unwrap();
-        watch.wait(model::Millis::from_secs(10)).unwrap();
-        let own = holders_of(&[file.path().to_path_buf()]).unwrap();
-        let me = std::process::id();
-        assert!(own.holders.iter().all(|holder| holder.process.pid == me), "{own:?}");
-        assert!(!own.incomplete.unreadable.contains(&child.id()));
-        child.wait().unwrap();
-    }
-
-    #[test]
-    fn a_path_that_is_gone_has_no_holders_and_one_that_cannot_be_read_is_an_error() {
-        assert_eq!(holders_of(&[PathBuf::from("/nonexistent/node")]).unwrap(), Holders::default());
-        let below_a_file = PathBuf::from("/etc/passwd/node");
-        assert_eq!(holders_of(std::slice::from_ref(&below_a_file)).unwrap_err().path, below_a_file);
-    }
-
-    #[test]
-    fn could_not_look_is_not_nobody() {
-        let unreadable = Incomplete { unreadable: vec![1], hides_processes: false };
-        assert!(!Holders { holders: vec![], incomplete: unreadable }.is_nobody());
-        let hidden = Incomplete { unreadable: vec![], hides_processes: true };
-        assert!(!Holders { holders: vec![], incomplete: hidden }.is_nobody());
-        assert!(Holders::default().is_nobody());
-    }
-
-    #[test]
-    fn hidepid_is_read_from_the_mount_table() {
-        let plain = "22 1 0:20 / /proc rw,nosuid shared:5 - proc proc rw\n";
-        let hidden = "22 1 0:20 / /proc rw,nosuid shared:5 - proc proc rw,hidepid=invisible\n";
-        let elsewhere = "22 1 0:20 / /mnt/proc rw - proc proc rw,hidepid=2\n";
-        assert!(!mounts_hide_processes(plain));
-        assert!(mounts_hide_processes(hidden));
-        assert!(!mounts_hide_processes(elsewhere));
-    }
-}
+mod tests;

@@ -1,0 +1,148 @@
+//! Tests of the search for holders, with real processes and descriptors.
+//!
+//! Must never assume that no other test has a file of its own open for a moment in a new child.
+
+use super::*;
+use crate::processes::process_id;
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+
+fn sleeper_with(file: File) -> Child {
+    Command::new("sleep").arg("100").stdin(Stdio::from(file)).spawn().unwrap()
+}
+
+fn end(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_open_regular_node_has_its_holder_until_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = folder.path().join("nvidia-cap21");
+    let other = folder.path().join("nvidia-cap22");
+    std::fs::write(&node, "").unwrap();
+    std::fs::write(&other, "").unwrap();
+    let asked = [node.clone(), other];
+    assert_eq!(holders_of(&asked).unwrap().holders, []);
+    let child = sleeper_with(File::open(&node).unwrap());
+    let process = process_id(child.id()).unwrap();
+    let found = holders_of(&asked).unwrap();
+    let held = Holder { process, path: node, descriptor: 0 };
+    assert!(found.holders.contains(&held), "{found:?}");
+    assert!(found.holders.iter().all(|holder| holder.path == held.path), "{found:?}");
+    assert!(found.processes().contains(&process));
+    assert!(!found.is_nobody());
+    end(child);
+    assert!(!holders_of(&asked).unwrap().processes().contains(&process));
+}
+
+#[test]
+fn a_device_is_found_by_its_number_under_another_path() {
+    let child = sleeper_with(File::open("/dev/full").unwrap());
+    let process = process_id(child.id()).unwrap();
+    let found = holders_of(&[PathBuf::from("/dev/full")]).unwrap();
+    assert!(found.processes().contains(&process), "{found:?}");
+    assert!(!holders_of(&[PathBuf::from("/dev/zero")]).unwrap().processes().contains(&process));
+
+    // Another node of the same device, as a container has; only root may make one.
+    let folder = tempfile::tempdir().unwrap();
+    let alias = folder.path().join("full");
+    let number = rustix::fs::makedev(1, 7);
+    let mode = rustix::fs::Mode::RUSR;
+    if rustix::fs::mknodat(CWD, &alias, FileType::CharacterDevice, mode, number).is_ok() {
+        let found = holders_of(std::slice::from_ref(&alias)).unwrap();
+        let held = Holder { process, path: alias, descriptor: 0 };
+        assert!(found.holders.contains(&held), "{found:?}");
+    }
+    end(child);
+}
+
+#[test]
+fn a_zombie_holds_nothing_and_is_no_gap() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut child = sleeper_with(file.reopen().unwrap());
+    let process = process_id(child.id()).unwrap();
+    let watch = crate::PidFd::watch(process).unwrap();
+    child.kill().unwrap();
+    assert!(watch.wait(model::Millis::from_secs(10)).unwrap());
+    let found = holders_of(&[file.path().to_path_buf()]).unwrap();
+    assert!(!found.processes().contains(&process), "{found:?}");
+    assert!(!found.incomplete.unreadable.contains(&child.id()));
+    child.wait().unwrap();
+}
+
+/// A process whose first thread has exited and whose second sleeps: the kernel shows it as a zombie
+/// without descriptors of its own.
+const HEADLESS: &str = "
+import ctypes, platform, sys, threading, time
+threading.Thread(target=time.sleep, args=(100,)).start()
+print('ready', flush=True)
+ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)
+";
+
+#[test]
+fn a_process_without_its_first_thread_still_holds() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let started = Command::new("python3")
+        .args(["-c", HEADLESS])
+        .stdin(Stdio::from(file.reopen().unwrap()))
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(child) = started else {
+        assert!(std::env::var_os("CI").is_none(), "python3 is missing");
+        eprintln!("skipped: no python3 to make a process without its first thread");
+        return;
+    };
+    let pid = child.id();
+    let headless = (0..1000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        crate::processes::stat_of(pid).is_some_and(|stat| stat.state == 'Z')
+    });
+    assert!(headless);
+    let process = process_id(pid).expect("it is not dead while a thread runs");
+    let found = holders_of(&[file.path().to_path_buf()]).unwrap();
+    assert!(found.processes().contains(&process), "{found:?}");
+    assert!(!crate::PidFd::watch(process).unwrap().has_ended().unwrap());
+    end(child);
+    assert_eq!(process_id(pid), None);
+}
+
+#[test]
+fn a_path_that_is_gone_has_no_holders_and_one_that_cannot_be_read_is_an_error() {
+    assert_eq!(holders_of(&[PathBuf::from("/nonexistent/node")]).unwrap(), Holders::default());
+    let below_a_file = PathBuf::from("/etc/passwd/node");
+    assert_eq!(holders_of(std::slice::from_ref(&below_a_file)).unwrap_err().path, below_a_file);
+}
+
+#[test]
+fn could_not_look_is_not_nobody() {
+    let unreadable = Incomplete { unreadable: vec![1], hides_processes: false };
+    assert!(!Holders { holders: vec![], incomplete: unreadable }.is_nobody());
+    let hidden = Incomplete { unreadable: vec![], hides_processes: true };
+    assert!(!Holders { holders: vec![], incomplete: hidden }.is_nobody());
+    assert!(Holders::default().is_nobody());
+}
+
+#[test]
+fn hidepid_is_read_from_the_mount_table() {
+    let plain = "22 1 0:20 / /proc rw,nosuid shared:5 - proc proc rw\n";
+    let hidden = "22 1 0:20 / /proc rw,nosuid shared:5 - proc proc rw,hidepid=invisible\n";
+    let elsewhere = "22 1 0:20 / /mnt/proc rw - proc proc rw,hidepid=2\n";
+    assert!(!mounts_hide_processes(plain));
+    assert!(mounts_hide_processes(hidden));
+    assert!(!mounts_hide_processes(elsewhere));
+}
+
+#[test]
+fn another_users_process_is_a_gap_and_a_kernel_thread_is_none() {
+    let found = holders_of(&[PathBuf::from("/dev/full")]).unwrap();
+    // Pid 1 is another user's unless this test runs as root.
+    let is_root = rustix::process::geteuid().is_root();
+    assert!(
+        is_root || found.incomplete.hides_processes || found.incomplete.unreadable.contains(&1)
+    );
+    // Pid 2 is kthreadd, unless this is a pid namespace of its own.
+    let kernel = crate::processes::stat_of(2).is_some_and(|stat| stat.comm == "kthreadd");
+    assert!(!kernel || !found.incomplete.unreadable.contains(&2));
+}
