@@ -1,1 +1,47 @@
-//! migctl, the one executable.
+//! migctl: the commands people type.
+//!
+//! Must never decide where a slice goes or who gets it: that is the daemon's part. stdout is data,
+//! stderr is talk; a message ends with what to do next.
+
+mod args;
+mod context;
+mod embedded;
+mod failure;
+mod output;
+mod sim;
+mod verbs;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use args::Cli;
+pub use context::{Context, Machine, SimulatedHost};
+pub use failure::{Exit, Failure};
+pub use output::Output;
+
+/// The entry of `migctl`.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// The entry of `migd`: the arguments of `migctl daemon`.
+pub fn daemon_main() -> ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let at = arguments.len().min(1);
+    arguments.insert(at, "daemon".into());
+    run(arguments)
+}
+
+fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return failure::refuse_usage(&error),
+    };
+    let context = Context::new(cli.global);
+    match verbs::dispatch(&context, cli.command) {
+        Ok(code) => code,
+        Err(failure) => failure.report(&context.output),
+    }
+}

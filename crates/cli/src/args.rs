@@ -1,0 +1,116 @@
+//! The command line: verbs and their options, parsed into types that cannot hold a bad value.
+//!
+//! Must never read the world: a test parses any command line without one.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand};
+
+use crate::sim::SimArgs;
+use crate::verbs;
+
+/// migctl.
+#[derive(Debug, Parser)]
+#[command(
+    name = "migctl",
+    version,
+    about = "Slices of NVIDIA GPUs on request",
+    long_about = "Slices of NVIDIA GPUs (MIG) on request: ask, get a slice that is yours alone, \
+                  run, give it back.",
+    after_long_help = "Examples:\n  \
+        migctl run --gpu-mem 20g -- python train.py\n  \
+        migctl --simulate dgx-a100 run --profile 2g.10gb -- nvidia-smi -L\n\n\
+        Exit codes: 0 done, 1 the answer is no, 2 failure, 3 usage, 4 permission, 5 busy or retry.\n\
+        Under run and shell: the program's own; 124 wait expired, 125 migctl failed, 126 and 127\n\
+        the program cannot be executed or found.",
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: GlobalOptions,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every verb.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalOptions {
+    /// Use a simulated machine instead of this one's GPUs
+    ///
+    /// A preset (dgx-a100, dgx-a100-80, dgx-h100, hgx-h200, dgx-b200, a30x4, rtx-pro-6000x8), a
+    /// board and a count (a30-24gb:4), or the path of a TOML file. Also: MIGD_SIMULATE.
+    #[arg(long, global = true, value_name = "HOST")]
+    pub simulate: Option<String>,
+
+    /// Keep state here (also: MIGD_STATE_DIR)
+    ///
+    /// The default is /var/lib/migd for root and ~/.local/state/migd for others.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Let other users of this machine in
+    #[arg(long, global = true)]
+    pub shared: bool,
+
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say less on stderr
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
+    pub quiet: u8,
+
+    /// Say more on stderr
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+}
+
+impl GlobalOptions {
+    /// -v counts up, -q down.
+    pub fn verbosity(&self) -> i8 {
+        let count = |n: u8| i8::try_from(n).unwrap_or(i8::MAX);
+        count(self.verbose).saturating_sub(count(self.quiet))
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show every GPU: its slices, who holds them, and what else would fit
+    Status(verbs::status::StatusArgs),
+    /// List the GPUs
+    Gpus(verbs::gpus::GpusArgs),
+    /// List the profiles each board offers
+    Profiles(verbs::profiles::ProfilesArgs),
+    /// Run a command on a slice of its own
+    Run(verbs::run::RunArgs),
+    /// Open a shell on a slice of its own
+    Shell(verbs::shell::ShellArgs),
+    /// Take a slice and keep it until it is released
+    Lease(verbs::lease::LeaseArgs),
+    /// Give leases back
+    Release(verbs::release::ReleaseArgs),
+    /// List the requests that wait, and what for
+    Queue(verbs::queue::QueueArgs),
+    /// Withdraw requests that wait
+    Cancel(verbs::cancel::CancelArgs),
+    /// Show what happened
+    Events(verbs::events::EventsArgs),
+    /// Run the daemon
+    Daemon(verbs::daemon::DaemonArgs),
+    /// Show and steer a simulated machine
+    Sim(SimArgs),
+    /// Print completions for a shell
+    Completions(verbs::completions::CompletionsArgs),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(verbs::man::ManArgs),
+}

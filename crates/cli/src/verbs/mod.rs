@@ -1,0 +1,45 @@
+//! One file per verb.
+//!
+//! Must never hold more than the dispatch.
+
+pub(crate) mod cancel;
+pub(crate) mod completions;
+pub(crate) mod daemon;
+pub(crate) mod events;
+pub(crate) mod gpus;
+pub(crate) mod lease;
+pub(crate) mod man;
+pub(crate) mod profiles;
+pub(crate) mod queue;
+pub(crate) mod release;
+pub(crate) mod run;
+pub(crate) mod shell;
+pub(crate) mod status;
+
+use std::process::ExitCode;
+
+use crate::args::Command;
+use crate::{Context, Failure};
+
+/// Runs a verb.
+///
+/// # Errors
+/// [`Failure`], printed by the caller.
+pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Status(args) => status::run(context, &args),
+        Command::Gpus(args) => gpus::run(context, &args),
+        Command::Profiles(args) => profiles::run(context, &args),
+        Command::Run(args) => run::run(context, args),
+        Command::Shell(args) => shell::run(context, args),
+        Command::Lease(args) => lease::run(context, args),
+        Command::Release(args) => release::run(context, &args),
+        Command::Queue(args) => queue::run(context, &args),
+        Command::Cancel(args) => cancel::run(context, &args),
+        Command::Events(args) => events::run(context, &args),
+        Command::Daemon(args) => daemon::run(context, &args),
+        Command::Sim(args) => crate::sim::run(context, args),
+        Command::Completions(args) => completions::run(context, &args),
+        Command::Man(args) => man::run(context, &args),
+    }
+}
