@@ -1,1 +1,32 @@
-//! Turns a snapshot and a desire into a plan, and chooses placements.
+//! Turns snapshots and desires into plans, and chooses where each slice goes.
+//!
+//! Pure: must never read a clock, a file or a GPU, must never touch an occupant that is
+//! [`Hold::Held`], and must never leave a placement open for the driver to choose.
+//!
+//! The same inputs give the same answer on every machine: ties are broken by rule, and the few
+//! transcendental functions come from `libm`, which is software on every target.
+
+#![no_std]
+
+extern crate alloc;
+
+pub mod census;
+pub mod choose;
+pub mod forecast;
+pub mod policy;
+pub mod room;
+mod scar;
+pub mod steps;
+pub mod tables;
+pub mod target;
+pub mod verdict;
+
+pub use census::{Census, CensusChoice};
+pub use choose::{Choice, Want};
+pub use forecast::Forecast;
+pub use policy::Policy;
+pub use room::{Hold, Occupant, Planner, Room};
+pub use steps::{PlanError, plan_grant, plan_mode, plan_retire};
+pub use tables::{ClassId, GeometryTables, PartId};
+pub use target::{Best, Desired, Impossible, Report};
+pub use verdict::{Blocker, Verdict};

@@ -1,0 +1,112 @@
+//! A fleet counted by what its GPUs look like, so that a decision costs the same for a hundred
+//! GPUs and for a million.
+//!
+//! Kept up to date by whoever owns the fleet: one call per change of a GPU. Must never scan GPUs.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use model::{Geometry, GpuInstanceProfileId, PlacedProfile};
+
+use crate::choose::{Rank, Ranking};
+use crate::forecast::Forecast;
+use crate::policy::Policy;
+use crate::room::Standing;
+use crate::scar::{Pool, Prices};
+use crate::tables::{ClassId, GeometryTables};
+
+/// Where a slice goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CensusChoice {
+    /// The number of the GPU.
+    pub gpu: usize,
+    /// The slice: profile and placement.
+    pub part: PlacedProfile,
+}
+
+/// GPUs of one or more geometries, without warm slices, grouped by class.
+#[derive(Debug, Clone)]
+pub struct Census {
+    tables: Vec<Arc<GeometryTables>>,
+    pools: Vec<Pool>,
+    /// GPU numbers by board and class; no empty groups.
+    groups: BTreeMap<(usize, ClassId), BTreeSet<usize>>,
+}
+
+impl Census {
+    /// A fleet without GPUs on boards of these geometries, with a forecast that holds until the
+    /// next [`Census::expect`].
+    pub fn new(tables: Vec<Arc<GeometryTables>>, forecast: &Forecast) -> Self {
+        let pools = tables.iter().map(|tables| Pool::new(tables, forecast)).collect();
+        Self { tables, pools, groups: BTreeMap::new() }
+    }
+
+    /// Takes a new forecast; costs a pass over the groups.
+    pub fn expect(&mut self, forecast: &Forecast) {
+        self.pools = self.tables.iter().map(|tables| Pool::new(tables, forecast)).collect();
+        for ((board, class), gpus) in &self.groups {
+            self.pools[*board].add(&self.tables[*board], *class, gpus.len() as u32);
+        }
+    }
+
+    /// The geometry of a board, by its index in the list given to [`Census::new`].
+    pub fn geometry(&self, board: usize) -> &Arc<Geometry> {
+        self.tables[board].geometry()
+    }
+
+    /// Adds GPU number `gpu` in a class.
+    pub fn add(&mut self, gpu: usize, board: usize, class: ClassId) {
+        if self.groups.entry((board, class)).or_default().insert(gpu) {
+            self.pools[board].add(&self.tables[board], class, 1);
+        }
+    }
+
+    /// Takes GPU number `gpu` out of a class; nothing happens if it is not there.
+    pub fn remove(&mut self, gpu: usize, board: usize, class: ClassId) {
+        let Some(gpus) = self.groups.get_mut(&(board, class)) else { return };
+        if gpus.remove(&gpu) {
+            self.pools[board].remove(&self.tables[board], class);
+        }
+        if gpus.is_empty() {
+            self.groups.remove(&(board, class));
+        }
+    }
+
+    /// Number of groups in use.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Where one more slice goes. `wanted[board]` is the profile that answers there. `None` when
+    /// there is no free placement.
+    pub fn choose(
+        &self,
+        policy: Policy,
+        wanted: &[Option<GpuInstanceProfileId>],
+    ) -> Option<CensusChoice> {
+        let tables: Vec<&GeometryTables> = self.tables.iter().map(AsRef::as_ref).collect();
+        let prices = Prices::new(&self.pools, &tables);
+        let ranking = Ranking { policy, prices: &prices };
+        let mut best: Option<(Rank, PlacedProfile)> = None;
+        for ((board, class), gpus) in &self.groups {
+            let (Some(profile), Some(gpu)) = (wanted.get(*board).copied().flatten(), gpus.first())
+            else {
+                continue;
+            };
+            let tables = tables[*board];
+            let standing = Standing { held: *class, full: *class };
+            for id in tables.parts_of(profile) {
+                let Some(to) = tables.after(*class, id) else { continue };
+                let (cost, freedom) = ranking.of(*board, tables, standing, to);
+                let part = tables.part(id);
+                let start = part.placement.start.get();
+                let rank = Rank { evictions: 0, cost, freedom, room: *gpu, start };
+                if best.as_ref().is_none_or(|(known, _)| rank.order(known).is_lt()) {
+                    best = Some((rank, part));
+                }
+            }
+        }
+        best.map(|(rank, part)| CensusChoice { gpu: rank.room, part })
+    }
+}

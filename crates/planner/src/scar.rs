@@ -1,0 +1,148 @@
+//! Scarcity-weighted capacity loss (SCAR): what a placement costs the fleet's future.
+//!
+//! For every profile q the fleet can hold N more instances. Losing D of them costs
+//! `w * (exp(-(N-D)/s) - exp(-N/s))` with the forecast weight w and `s = K * w * M / 10 + 1/2` for M
+//! GPUs: nothing while there is plenty, everything when the last place goes. Must never rank by
+//! anything but that; ties are the caller's.
+
+use alloc::vec::Vec;
+
+use crate::forecast::Forecast;
+use crate::tables::{ClassId, GeometryTables};
+
+/// The width of "scarce", K above. Policy: acceptance is flat between 0.3 and 5.
+const WIDTH: f64 = 1.0;
+
+/// Below this the plain sum has lost digits to underflow, and its logarithm is used instead.
+const TINY: f64 = 1e-280;
+
+/// GPUs of one geometry, taken together.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool {
+    gpus: u32,
+    /// For each profile, how many more instances all of them together can hold.
+    capacity: Vec<u64>,
+    /// For each profile, its share of what is asked for; they add up to one.
+    shares: Vec<f64>,
+}
+
+impl Pool {
+    /// No GPUs yet.
+    pub(crate) fn new(tables: &GeometryTables, forecast: &Forecast) -> Self {
+        let geometry = tables.geometry();
+        let profiles = geometry.profiles.iter();
+        let weights: Vec<f64> = profiles.map(|p| forecast.weight(geometry, p)).collect();
+        let sum: f64 = weights.iter().sum();
+        let shares = weights.iter().map(|weight| weight / sum).collect();
+        Self { gpus: 0, capacity: alloc::vec![0; weights.len()], shares }
+    }
+
+    /// Adds `gpus` GPUs whose untouchable occupants form `held`.
+    pub(crate) fn add(&mut self, tables: &GeometryTables, held: ClassId, gpus: u32) {
+        self.gpus += gpus;
+        for (sum, more) in self.capacity.iter_mut().zip(tables.capacities(held)) {
+            *sum += u64::from(*more) * u64::from(gpus);
+        }
+    }
+
+    /// Takes a GPU away that was added with the same class.
+    pub(crate) fn remove(&mut self, tables: &GeometryTables, held: ClassId) {
+        self.gpus -= 1;
+        for (sum, less) in self.capacity.iter_mut().zip(tables.capacities(held)) {
+            *sum -= u64::from(*less);
+        }
+    }
+
+    /// `(ln w - N/s, 1/s)` of one profile.
+    fn exponent(&self, profile: usize) -> (f64, f64) {
+        let share = self.shares[profile];
+        let width = WIDTH * share * f64::from(self.gpus) / 10.0 + 0.5;
+        (libm::log(share) - self.capacity[profile] as f64 / width, 1.0 / width)
+    }
+}
+
+/// Prices of one decision: what losing capacity of a profile costs, tabulated.
+#[derive(Debug)]
+pub(crate) struct Prices {
+    boards: Vec<BoardPrices>,
+}
+
+#[derive(Debug)]
+struct BoardPrices {
+    /// For each profile `(ln w - N/s, 1/s)`, less the common base.
+    exponents: Vec<(f64, f64)>,
+    /// `loss[profile * stride + lost]`.
+    loss: Vec<f64>,
+    stride: usize,
+}
+
+impl Prices {
+    /// The prices for pools, one per board; they share one scale.
+    pub(crate) fn new(pools: &[Pool], tables: &[&GeometryTables]) -> Self {
+        let exponents: Vec<Vec<(f64, f64)>> = pools
+            .iter()
+            .map(|pool| (0..pool.shares.len()).map(|profile| pool.exponent(profile)).collect())
+            .collect();
+        let all = exponents.iter().flatten().map(|(exponent, _)| *exponent);
+        let base = all.fold(f64::NEG_INFINITY, f64::max);
+        let boards = exponents.into_iter().zip(tables).map(|(exponents, tables)| {
+            BoardPrices::new(exponents.into_iter().map(|(e, r)| (e - base, r)).collect(), tables)
+        });
+        Self { boards: boards.collect() }
+    }
+
+    /// The cost of going from one class to another on a board. Comparable by `total_cmp` between
+    /// boards of one decision; negative infinity when nothing is lost.
+    pub(crate) fn cost(
+        &self,
+        board: usize,
+        tables: &GeometryTables,
+        from: ClassId,
+        to: ClassId,
+    ) -> f64 {
+        let prices = &self.boards[board];
+        let lost = || {
+            let pairs = tables.capacities(from).iter().zip(tables.capacities(to));
+            pairs.map(|(before, after)| before.saturating_sub(*after)).enumerate()
+        };
+        let sum: f64 = lost()
+            .map(|(profile, lost)| prices.loss[profile * prices.stride + usize::from(lost)])
+            .sum();
+        if sum >= TINY { sum } else { prices.log_cost(lost()) }
+    }
+}
+
+impl BoardPrices {
+    fn new(exponents: Vec<(f64, f64)>, tables: &GeometryTables) -> Self {
+        let most = tables.capacities(tables.empty()).iter().max().copied().unwrap_or(0);
+        let stride = usize::from(most) + 1;
+        let mut loss = alloc::vec![0.0; exponents.len() * stride];
+        for (profile, (exponent, rate)) in exponents.iter().enumerate() {
+            let scale = libm::exp(*exponent);
+            let one = libm::expm1(*rate);
+            let mut grown = 0.0;
+            for slot in &mut loss[profile * stride + 1..(profile + 1) * stride] {
+                grown += one + one * grown;
+                *slot = scale * grown;
+            }
+        }
+        Self { exponents, loss, stride }
+    }
+
+    /// The logarithm of the same sum, for when it underflows. Always far below zero, so that it
+    /// sorts below every sum that did not.
+    fn log_cost(&self, lost: impl Iterator<Item = (usize, u8)>) -> f64 {
+        let terms: Vec<f64> = lost
+            .filter(|(_, lost)| *lost > 0)
+            .map(|(profile, lost)| {
+                let (exponent, rate) = self.exponents[profile];
+                exponent + libm::log(libm::expm1(f64::from(lost) * rate))
+            })
+            .collect();
+        let top = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if top == f64::NEG_INFINITY {
+            return top;
+        }
+        top + libm::log(terms.iter().map(|term| libm::exp(term - top)).sum())
+    }
+}
