@@ -5,6 +5,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
@@ -339,7 +340,8 @@ impl Geometry {
     }
 
     /// A smaller profile that misses the strict memory of `need` by at most a tenth, if one does:
-    /// worth telling whoever asked (`3g.20gb has 19,968 MiB`).
+    /// worth telling whoever asked (`3g.20gb has 19,968 MiB`). Of several with as much memory, the
+    /// one with the fewest compute slices.
     pub fn near_miss(&self, need: &Need) -> Option<&GpuInstanceProfile> {
         let Some(MemoryRequest::Strict(mib)) = need.memory else { return None };
         let chosen = self.smallest_for(need).ok();
@@ -350,7 +352,7 @@ impl Geometry {
             .filter(|profile| profile.memory < mib)
             .filter(|profile| profile.memory.get() * 10 >= mib.get() * 9)
             .filter(|profile| chosen.is_none_or(|chosen| profile.size < chosen.size))
-            .max_by_key(|profile| profile.memory)
+            .min_by_key(|profile| (Reverse(profile.memory), profile.name.slices, profile.nvml_enum))
     }
 
     /// The GB number this board would print for `memory` of a GPU with `total` memory: the rule of

@@ -159,8 +159,9 @@ impl Layout {
         self.placed.iter().fold(SliceMask::EMPTY, |mask, part| mask.union(part.placement.mask()))
     }
 
-    /// Where one more instance of `profile` could lie, ascending by start. The driver's remaining
-    /// capacity is the length of this list.
+    /// Where one more instance of `profile` could lie, ascending by start. There may be more places
+    /// than instances that fit (`+me` has seven places on an empty A100 and a maximum of one): the
+    /// driver's remaining capacity is [`Self::capacity`].
     pub fn free_placements(
         &self,
         geometry: &Geometry,

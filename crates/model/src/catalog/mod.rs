@@ -14,7 +14,7 @@
 //!
 //! let board = catalog::board("a100-sxm4-40gb").expect("a known board");
 //! assert_eq!(board.geometry().grid.get(), 8);
-//! assert!(board.derived().is_empty());
+//! assert!(catalog::board("a30").expect("a known board").derived().is_empty());
 //! assert_eq!(catalog::nearest_ids("a100-sxm-40gb")[0], "a100-sxm4-40gb");
 //! ```
 
@@ -59,7 +59,10 @@ pub fn by_nvml_name(name: &str) -> Option<&'static Board> {
 }
 
 fn without_vendor(name: &str) -> &str {
-    name.strip_prefix("NVIDIA ").unwrap_or(name)
+    match name.split_once(' ') {
+        Some((vendor, rest)) if vendor.eq_ignore_ascii_case("NVIDIA") => rest,
+        _ => name,
+    }
 }
 
 /// The one board with this PCI device, as NVML packs it (`0x20B010DE`: device, then vendor), and
@@ -81,11 +84,12 @@ pub fn all_by_pci(
     boards().filter(move |board| board.pci.iter().any(|pci| pci.is(device_and_vendor, subsystem)))
 }
 
-/// The ids most like `typed`, best first, at most three: for an error message.
+/// The ids most like `typed`, best first, at most three: those that begin with it, then those that
+/// contain it, then those that differ in the fewest letters. For an error message.
 pub fn nearest_ids(typed: &str) -> Vec<&'static str> {
     let typed = typed.trim().to_ascii_lowercase();
     let mut ids: Vec<&'static str> = boards().map(|board| board.id).collect();
-    ids.sort_by_key(|id| (!typed.is_empty() && !id.contains(&*typed), distance(id, &typed)));
+    ids.sort_by_key(|id| (!id.starts_with(&*typed), !id.contains(&*typed), distance(id, &typed)));
     ids.truncate(3);
     ids
 }
