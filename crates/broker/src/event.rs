@@ -9,7 +9,7 @@ use core::fmt;
 
 use model::{
     BootId, ComputeInstanceId, GpuInstanceId, GpuInstanceProfileId, GpuUuid, LeaseId, MigMode,
-    MigUuid, Plan, PlanId, ProcessId, Timestamp,
+    MigUuid, Plan, PlanId, ProcessId, Purpose, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -193,6 +193,11 @@ pub enum Event {
         /// Why.
         error: String,
     },
+    /// A restart interrupted a grant; the request waits again.
+    Requeued {
+        /// Which.
+        lease: LeaseId,
+    },
     /// The command of a lease is known.
     HolderAttached {
         /// Which lease.
@@ -238,6 +243,11 @@ pub enum Event {
         /// The slice.
         slice: GrantedSlice,
     },
+    /// An instance that an ended plan may have left behind is not in the driver.
+    OrphanCleared {
+        /// Where it would have been.
+        key: SliceKey,
+    },
     /// A slice of ours is no longer in the driver.
     SliceGone {
         /// Where it was.
@@ -255,6 +265,42 @@ pub enum Event {
         /// Which GPU.
         gpu: GpuUuid,
     },
+}
+
+impl Event {
+    /// The lease the event is about, if it is about one.
+    pub const fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Self::Requested { lease, .. }
+            | Self::Granted { lease, .. }
+            | Self::GrantUndone { lease, .. }
+            | Self::Requeued { lease }
+            | Self::HolderAttached { lease, .. }
+            | Self::Renewed { lease }
+            | Self::Ending { lease, .. }
+            | Self::Escalated { lease, .. }
+            | Self::StillHeld { lease, .. }
+            | Self::Ended { lease, .. } => Some(*lease),
+            Self::PlanOpened { steps, .. } => match &steps.purpose {
+                Purpose::Grant(lease) => Some(*lease),
+                Purpose::Prepare
+                | Purpose::Retire
+                | Purpose::Reconcile
+                | Purpose::Rollback(_)
+                | Purpose::Apply(_) => None,
+            },
+            Self::DaemonStarted { .. }
+            | Self::StepDone { .. }
+            | Self::PlanFinished { .. }
+            | Self::PlanFailed { .. }
+            | Self::PlanAbandoned { .. }
+            | Self::SliceAdopted { .. }
+            | Self::OrphanCleared { .. }
+            | Self::SliceGone { .. }
+            | Self::MaintenanceBegan { .. }
+            | Self::MaintenanceEnded { .. } => None,
+        }
+    }
 }
 
 /// An event with the time it was decided.

@@ -145,6 +145,22 @@ pub struct OpenPlan {
     pub done: Vec<StepOutcome>,
 }
 
+/// An instance that a plan of ours may have left in the driver without it being a slice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphan {
+    /// Where it would be.
+    pub key: SliceKey,
+    /// With which profile.
+    pub profile: GpuInstanceProfileId,
+    /// The plan that may have left it.
+    pub plan: PlanId,
+    /// Whether it is taken away even if it is whole (the plan failed), or kept as an idle slice
+    /// (a crash interrupted the plan).
+    pub undo: bool,
+    /// When taking it away was last tried.
+    pub tried_at: Option<Timestamp>,
+}
+
 /// Everything the broker knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -163,6 +179,10 @@ pub struct State {
     pub plans: BTreeMap<PlanId, OpenPlan>,
     /// GPUs out of use.
     pub maintenance: BTreeSet<GpuUuid>,
+    /// What ended plans may have left behind.
+    pub orphans: Vec<Orphan>,
+    /// When MIG mode was last switched on by ourselves, per GPU.
+    pub prepared_at: BTreeMap<GpuUuid, Timestamp>,
 }
 
 /// JSON objects want text keys, so the slices are written as a list.
@@ -208,14 +228,25 @@ impl State {
             Event::DaemonStarted { boot, .. } => self.boot = Some(boot.clone()),
             Event::Requested { lease, spec } => self.add_request(at, *lease, spec),
             Event::PlanOpened { plan, steps, targets, evicted } => {
-                self.open_plan(*plan, steps, targets, evicted);
+                self.open_plan(at, *plan, steps, targets, evicted);
             }
             Event::StepDone { plan, outcome, .. } => self.step_done(*plan, outcome),
-            Event::PlanFinished { plan }
-            | Event::PlanFailed { plan, .. }
-            | Event::PlanAbandoned { plan } => self.close_plan(at, *plan),
+            Event::PlanFinished { plan } => self.close_plan(at, *plan),
+            Event::PlanFailed { plan, .. } => {
+                self.leave_orphans(*plan, true);
+                self.close_plan(at, *plan);
+            }
+            Event::PlanAbandoned { plan } => {
+                self.leave_orphans(*plan, false);
+                self.close_plan(at, *plan);
+            }
             Event::Granted { lease, slices } => self.grant(at, *lease, slices),
             Event::GrantUndone { lease, error } => self.undo_grant(*lease, error),
+            Event::Requeued { lease } => {
+                if let Some(phase) = self.phase_mut(*lease) {
+                    *phase = Phase::Queued;
+                }
+            }
             Event::HolderAttached { lease, command } => {
                 if let Some(Holder::Process { command: slot, .. }) =
                     self.leases.get_mut(lease).map(|lease| &mut lease.spec.holder)
@@ -253,11 +284,13 @@ impl State {
             Event::SliceAdopted { slice } => {
                 self.put_slice(slice.clone(), SliceUse::Warm { since: at });
             }
+            Event::OrphanCleared { key } => self.orphans.retain(|orphan| orphan.key != *key),
             Event::SliceGone { key, .. } => {
                 self.slices.remove(key);
             }
             Event::MaintenanceBegan { gpu } => {
                 self.maintenance.insert(gpu.clone());
+                self.prepared_at.insert(gpu.clone(), at);
             }
             Event::MaintenanceEnded { gpu } => {
                 self.maintenance.remove(gpu);
@@ -270,6 +303,7 @@ impl State {
     }
 
     fn put_slice(&mut self, slice: GrantedSlice, used: SliceUse) {
+        self.orphans.retain(|orphan| orphan.key != slice.key);
         self.slices.insert(slice.key.clone(), SliceRecord { slice, used });
     }
 
@@ -291,6 +325,7 @@ impl State {
 
     fn open_plan(
         &mut self,
+        at: Timestamp,
         id: PlanId,
         plan: &Plan,
         targets: &[SliceTarget],
@@ -308,6 +343,11 @@ impl State {
         {
             *phase = Phase::Granting { plan: id };
         }
+        for orphan in &mut self.orphans {
+            if plan.steps.iter().any(|step| step.names(&orphan.key.gpu, orphan.key.placement)) {
+                orphan.tried_at = Some(at);
+            }
+        }
         let open = OpenPlan {
             plan: plan.clone(),
             targets: targets.to_vec(),
@@ -322,7 +362,24 @@ impl State {
         let step = open.plan.steps.get(open.done.len()).cloned();
         open.done.push(outcome.clone());
         if let Some(model::Step::DestroyGpuInstance { gpu, placement, .. }) = step {
-            self.slices.remove(&SliceKey { gpu, placement });
+            let key = SliceKey { gpu, placement };
+            self.orphans.retain(|orphan| orphan.key != key);
+            self.slices.remove(&key);
+        }
+    }
+
+    /// Notes what an ended plan may have left in the driver: instances it was to create, up to and
+    /// including the step it did not report on.
+    fn leave_orphans(&mut self, id: PlanId, undo: bool) {
+        let Some(open) = self.plans.get(&id) else { return };
+        for step in open.plan.steps.iter().take(open.done.len() + 1) {
+            let model::Step::CreateGpuInstance { gpu, profile, placement } = step else { continue };
+            let key = SliceKey { gpu: gpu.clone(), placement: *placement };
+            let known = self.orphans.iter().any(|orphan| orphan.key == key);
+            if !known && !self.slices.contains_key(&key) {
+                let (profile, plan) = (*profile, id);
+                self.orphans.push(Orphan { key, profile, plan, undo, tried_at: None });
+            }
         }
     }
 

@@ -115,6 +115,17 @@ impl Step {
         }
     }
 
+    /// Whether the step concerns the GPU instance that lies exactly at `place` on `gpu`.
+    pub fn names(&self, on: &GpuUuid, place: Placement) -> bool {
+        let at = match self {
+            Self::SetMigMode { .. } | Self::ResetGpu { .. } => return false,
+            Self::DestroyGpuInstance { placement, .. }
+            | Self::CreateGpuInstance { placement, .. } => placement,
+            Self::DestroyComputeInstance { at, .. } | Self::CreateComputeInstance { at, .. } => at,
+        };
+        self.gpu() == on && *at == place
+    }
+
     /// Whether the step takes something away.
     pub const fn is_destructive(&self) -> bool {
         match self {

@@ -1,1 +1,11 @@
 //! The event journal: SQLite, one writer.
+//!
+//! What [`Journal::append`] returned is in the write-ahead log and survives `kill -9` of the
+//! process at any instruction. Must never change an event that was written, and must never throw
+//! a journal away: one that cannot be read is set aside under a name that says so.
+
+mod journal;
+mod open;
+
+pub use journal::{Journal, Recorded, StoreError};
+pub use open::{Durability, Opened, SetAside, open};

@@ -1,0 +1,267 @@
+//! Requests, the queue, and what becomes of plans.
+//!
+//! Must never grant a slice before it was read back, nor let a plan disturb a held instance.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use model::geometry::SelectError;
+use model::{Geometry, GpuSnapshot, LeaseId, Plan, PlanId, Purpose};
+use planner::{Choice, Room, Verdict, Want};
+
+use crate::command::{Effect, Refusal};
+use crate::decide::Draft;
+use crate::event::{EndReason, Event, GrantedSlice, SliceTarget};
+use crate::reconcile;
+use crate::request::{Holder, Patience, RequestSpec};
+use crate::rooms::{can_become_usable, explain_spec, rooms, want};
+use crate::state::{Phase, SliceKey};
+
+/// Accepts a request, and grants it at once if there is room.
+pub(crate) fn request(draft: &mut Draft<'_>, spec: RequestSpec) -> Result<LeaseId, Refusal> {
+    let rooms = rooms(draft.state, draft.world.observed);
+    admit(draft, &spec, &rooms)?;
+    let wanted = want(&spec, draft.world, &rooms);
+    let verdict = draft.world.planner.could_ever_fit(&rooms, &wanted, spec.count);
+    if let Verdict::Never { most } = verdict {
+        return Err(Refusal::NeverFits { asked: spec.wish(), most });
+    }
+    if spec.patience == Patience::Immediate && choose(draft, &rooms, &wanted, spec.count).is_none()
+    {
+        let waits_for = explain_spec(draft.state, draft.world, &spec, &rooms);
+        return Err(Refusal::NoRoomNow {
+            wish: spec.wish(),
+            waits_for: alloc::format!("it would wait for {waits_for}"),
+        });
+    }
+    let lease = LeaseId::new(draft.state.next_lease.max(1));
+    let client = match &spec.holder {
+        Holder::Process { client, .. } => Some(*client),
+        Holder::Token { .. } => None,
+    };
+    draft.emit(Event::Requested { lease, spec });
+    if let Some(process) = client {
+        draft.effect(Effect::Watch { lease, process });
+    }
+    schedule(draft);
+    Ok(lease)
+}
+
+/// Everything about a request that can be judged without looking for room.
+fn admit(draft: &Draft<'_>, spec: &RequestSpec, rooms: &[Room]) -> Result<(), Refusal> {
+    let (state, world) = (&*draft.state, draft.world);
+    if spec.count == 0 || spec.count > world.policy.max_count {
+        return Err(Refusal::BadCount(world.policy.max_count));
+    }
+    if let Some(name) = &spec.name {
+        let twin = state.leases.values().find(|lease| {
+            lease.spec.tenant == spec.tenant && lease.spec.name.as_ref() == Some(name)
+        });
+        if let Some(twin) = twin {
+            return Err(Refusal::NameTaken { name: name.clone(), lease: twin.id });
+        }
+    }
+    let waiting = state.queue().filter(|lease| lease.spec.uid == spec.uid).count();
+    if waiting as u32 >= world.policy.max_waiting_per_user {
+        return Err(Refusal::TooManyWaiting(world.policy.max_waiting_per_user));
+    }
+    select(draft, spec, rooms)
+}
+
+/// Whether some allowed GPU has a profile that answers the request, whatever runs there.
+fn select(draft: &Draft<'_>, spec: &RequestSpec, rooms: &[Room]) -> Result<(), Refusal> {
+    let observed = draft.world.observed;
+    let allowed: Vec<&GpuSnapshot> =
+        observed.gpus.iter().filter(|gpu| spec.gpu.matches(gpu)).collect();
+    if allowed.is_empty() {
+        return Err(Refusal::NoSuchGpu {
+            selector: spec.gpu.to_string(),
+            present: present(&observed.gpus),
+        });
+    }
+    let geometry_of = |gpu: &GpuSnapshot| {
+        rooms.iter().find(|room| room.gpu == gpu.uuid).map(|room| room.geometry.as_ref())
+    };
+    let geometries: Vec<&Geometry> = allowed.iter().filter_map(|gpu| geometry_of(gpu)).collect();
+    let mut refusals = Vec::new();
+    let mut fitting = 0;
+    for geometry in &geometries {
+        match spec.wanted.on(geometry) {
+            Ok(_) => fitting += 1,
+            Err(error) => refusals.push(error),
+        }
+    }
+    if fitting == 0 {
+        return Err(Refusal::NoSuchSlice(most_telling(refusals)));
+    }
+    let ready = |gpu: &&GpuSnapshot| {
+        can_become_usable(gpu, draft.world.policy.auto_mig)
+            && geometry_of(gpu).is_some_and(|geometry| spec.wanted.on(geometry).is_ok())
+    };
+    if allowed.iter().any(ready) {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        allowed.iter().map(|gpu| alloc::format!("GPU {} ({})", gpu.index, gpu.name)).collect();
+    Err(Refusal::MigOff(names.join(", ")))
+}
+
+/// Of the boards' answers, the one with the largest slice to offer, or the first.
+fn most_telling(refusals: Vec<SelectError>) -> SelectError {
+    let size = |error: &SelectError| match error {
+        SelectError::TooLarge { memory, .. } => memory.get(),
+        SelectError::Unknown { .. } | SelectError::ComputePart(..) | SelectError::NoProfiles => 0,
+    };
+    let mut best = SelectError::NoProfiles;
+    for (index, refusal) in refusals.into_iter().enumerate() {
+        if index == 0 || size(&refusal) > size(&best) {
+            best = refusal;
+        }
+    }
+    best
+}
+
+fn present(gpus: &[GpuSnapshot]) -> String {
+    match gpus {
+        [] => "no GPU".to_string(),
+        [only] => alloc::format!("GPU {} ({})", only.index, only.name),
+        [first, .., last] => {
+            let mut models: Vec<&str> = gpus.iter().map(|gpu| gpu.name.as_str()).collect();
+            models.dedup();
+            alloc::format!("GPU {} to {} ({})", first.index, last.index, models.join(", "))
+        }
+    }
+}
+
+fn choose(draft: &Draft<'_>, rooms: &[Room], wanted: &Want, count: u32) -> Option<Vec<Choice>> {
+    draft.world.planner.choose_many(rooms, wanted, count, draft.world.forecast)
+}
+
+/// Goes through the queue in order and grants what fits.
+pub(crate) fn schedule(draft: &mut Draft<'_>) {
+    let waiting: Vec<LeaseId> = draft.state.queue().map(|lease| lease.id).collect();
+    if waiting.is_empty() {
+        return;
+    }
+    let mut rooms = rooms(draft.state, draft.world.observed);
+    // What found no room a moment ago finds none now: rooms only get fuller on the way.
+    let mut hopeless: Vec<(Want, u32)> = Vec::new();
+    for id in waiting {
+        let Some(lease) = draft.state.lease(id) else { continue };
+        let (wanted, count) = (want(&lease.spec, draft.world, &rooms), lease.spec.count);
+        if hopeless.iter().any(|(other, less)| *other == wanted && *less <= count) {
+            continue;
+        }
+        let Some(choices) = choose(draft, &rooms, &wanted, count) else {
+            hopeless.push((wanted, count));
+            continue;
+        };
+        if open_grant(draft, id, &rooms, &choices) {
+            for choice in &choices {
+                rooms[choice.room].take(choice);
+            }
+        }
+    }
+}
+
+/// Opens the plan of a grant; false if the snapshot does not hold what the choices rely on.
+fn open_grant(draft: &mut Draft<'_>, id: LeaseId, rooms: &[Room], choices: &[Choice]) -> bool {
+    let mut steps = Vec::new();
+    let mut targets = Vec::new();
+    let mut evicted = Vec::new();
+    for choice in choices {
+        let room = &rooms[choice.room];
+        let Some(gpu) = draft.world.observed.gpu(&room.gpu) else { return false };
+        let Ok(plan) = planner::plan_grant(gpu, choice, Purpose::Grant(id)) else { return false };
+        steps.extend(plan.steps);
+        let key = |placement| SliceKey { gpu: room.gpu.clone(), placement };
+        targets.push(SliceTarget {
+            key: key(choice.part.placement),
+            profile: choice.part.profile,
+            reuse: choice.reuse,
+        });
+        evicted.extend(choice.evict.iter().map(|part| key(part.placement)));
+    }
+    open_plan(draft, Plan { purpose: Purpose::Grant(id), steps }, targets, evicted);
+    true
+}
+
+/// Journals a plan and has it executed.
+pub(crate) fn open_plan(
+    draft: &mut Draft<'_>,
+    plan: Plan,
+    targets: Vec<SliceTarget>,
+    evicted: Vec<SliceKey>,
+) {
+    let id = PlanId::new(draft.state.next_plan.max(1));
+    draft.emit(Event::PlanOpened { plan: id, steps: plan.clone(), targets, evicted });
+    draft.effect(Effect::Execute { id, plan });
+}
+
+/// A plan is done and read back.
+pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<GrantedSlice>) {
+    let Some(open) = draft.state.plans.get(&id) else { return };
+    let purpose = open.plan.purpose.clone();
+    draft.emit(Event::PlanFinished { plan: id });
+    match purpose {
+        Purpose::Grant(lease) => {
+            let waits = draft.state.lease(lease).is_some_and(|lease| {
+                // Closing the plan leaves the phase as it was.
+                lease.phase == Phase::Granting { plan: id }
+            });
+            if waits {
+                draft.emit(Event::Granted { lease, slices });
+            } else {
+                // Whoever asked has left; what was made stays for the next.
+                for slice in slices {
+                    draft.emit(Event::SliceAdopted { slice });
+                }
+            }
+        }
+        Purpose::Prepare => end_maintenance(draft),
+        Purpose::Retire | Purpose::Reconcile | Purpose::Rollback(_) | Purpose::Apply(_) => {}
+    }
+    schedule(draft);
+}
+
+/// A plan was given up; what it made is undone by a plan of its own.
+pub(crate) fn plan_failed(draft: &mut Draft<'_>, id: PlanId, step: Option<u32>, error: String) {
+    let Some(open) = draft.state.plans.get(&id) else { return };
+    let purpose = open.plan.purpose.clone();
+    draft.emit(Event::PlanFailed { plan: id, step, error: error.clone() });
+    match purpose {
+        Purpose::Grant(lease) => fail_grant(draft, lease, error),
+        Purpose::Prepare => end_maintenance(draft),
+        Purpose::Retire | Purpose::Reconcile | Purpose::Rollback(_) | Purpose::Apply(_) => {}
+    }
+    reconcile::sweep(draft);
+    schedule(draft);
+}
+
+fn fail_grant(draft: &mut Draft<'_>, lease: LeaseId, error: String) {
+    if draft.state.lease(lease).is_none() {
+        return;
+    }
+    draft.emit(Event::GrantUndone { lease, error: error.clone() });
+    let failures = draft.state.lease(lease).map_or(0, |lease| lease.failures);
+    if failures >= draft.world.policy.max_failures {
+        draft.emit(Event::Ended { lease, reason: EndReason::GrantFailed(error) });
+    }
+}
+
+/// GPUs that no open preparation concerns are back in use.
+fn end_maintenance(draft: &mut Draft<'_>) {
+    let preparing: Vec<_> = draft
+        .state
+        .plans
+        .values()
+        .filter(|open| open.plan.purpose == Purpose::Prepare)
+        .flat_map(|open| open.plan.gpus())
+        .cloned()
+        .collect();
+    let over: Vec<_> =
+        draft.state.maintenance.iter().filter(|gpu| !preparing.contains(gpu)).cloned().collect();
+    for gpu in over {
+        draft.emit(Event::MaintenanceEnded { gpu });
+    }
+}

@@ -1,0 +1,226 @@
+//! Records and driver brought into agreement: what is gone, what was left behind, what is idle too
+//! long, what could be made ready.
+//!
+//! Must never destroy an instance that no record and no open intent of ours explains.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use model::{
+    GpuInstance, GpuInstanceId, GpuSnapshot, GpuUuid, Health, MigMode, MigState, Millis, PlanId,
+    Purpose,
+};
+
+use crate::decide::Draft;
+use crate::event::{EndReason, Event, GrantedSlice};
+use crate::grant::{open_plan, schedule};
+use crate::rooms::{Use, uses};
+use crate::state::{Orphan, SliceKey, SliceUse};
+
+/// How long after a failed attempt an orphan is left alone, and a GPU that could not be made ready.
+/// Long enough not to hammer a driver that says no, short enough that a passing holder (a monitor's
+/// poll) costs a minute at most.
+const RETRY_AFTER: Millis = Millis::from_secs(30);
+
+/// Declares a plan of a dead daemon interrupted.
+pub(crate) fn abandon(draft: &mut Draft<'_>, plan: PlanId) {
+    let purpose = draft.state.plans.get(&plan).map(|open| open.plan.purpose.clone());
+    draft.emit(Event::PlanAbandoned { plan });
+    match purpose {
+        Some(Purpose::Grant(lease)) if draft.state.lease(lease).is_some() => {
+            draft.emit(Event::Requeued { lease });
+        }
+        Some(Purpose::Prepare) => {
+            let gpus: Vec<GpuUuid> = draft.state.maintenance.iter().cloned().collect();
+            for gpu in gpus {
+                draft.emit(Event::MaintenanceEnded { gpu });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A new snapshot is there.
+pub(crate) fn observed(draft: &mut Draft<'_>) {
+    lose_missing(draft);
+    sweep(draft);
+    prepare(draft);
+    schedule(draft);
+}
+
+/// Time passed.
+pub(crate) fn tick(draft: &mut Draft<'_>) {
+    retire(draft);
+    sweep(draft);
+}
+
+/// GPUs whose snapshot can be believed: answered in full, and no plan of ours is at work there.
+fn believable(draft: &Draft<'_>) -> Vec<GpuSnapshot> {
+    let at_work: Vec<&GpuUuid> =
+        draft.state.plans.values().flat_map(|open| open.plan.gpus()).collect();
+    let gpus = draft.world.observed.gpus.iter();
+    gpus.filter(|gpu| gpu.health == Health::Ok && !at_work.contains(&&gpu.uuid)).cloned().collect()
+}
+
+/// Ends what rests on slices that the driver no longer has.
+fn lose_missing(draft: &mut Draft<'_>) {
+    for gpu in believable(draft) {
+        let records: Vec<(SliceKey, GrantedSlice, SliceUse)> = draft
+            .state
+            .slices
+            .iter()
+            .filter(|(key, _)| key.gpu == gpu.uuid)
+            .map(|(key, record)| (key.clone(), record.slice.clone(), record.used))
+            .collect();
+        for (key, slice, used) in records {
+            let Some(found) = difference(&gpu, &slice) else { continue };
+            draft.emit(Event::SliceGone { key, found: found.clone() });
+            if let SliceUse::Leased(lease) = used
+                && draft.state.lease(lease).is_some()
+            {
+                draft.emit(Event::Ended { lease, reason: EndReason::SliceLost(found) });
+            }
+        }
+    }
+}
+
+/// How the driver's view of a slice differs from its record, in words.
+fn difference(gpu: &GpuSnapshot, slice: &GrantedSlice) -> Option<String> {
+    let place = slice.key.placement;
+    let Some(instance) = gpu.instance_at(place) else {
+        return Some(alloc::format!("GPU {} has no instance at {place}", gpu.index));
+    };
+    if instance.id != slice.gpu_instance || instance.profile != slice.profile {
+        return Some(alloc::format!("GPU {} has another instance at {place}", gpu.index));
+    }
+    let whole = instance.compute_instances.iter().any(|compute| {
+        compute.id == slice.compute_instance && compute.uuid.as_ref() == Some(&slice.uuid)
+    });
+    if whole {
+        None
+    } else {
+        let gi = instance.id;
+        Some(alloc::format!(
+            "the compute instance of GPU instance {gi} on GPU {} is gone",
+            gpu.index
+        ))
+    }
+}
+
+/// Completes or takes away what ended plans may have left behind.
+pub(crate) fn sweep(draft: &mut Draft<'_>) {
+    if draft.state.orphans.is_empty() {
+        return;
+    }
+    let now = draft.world.now;
+    for gpu in believable(draft) {
+        let due: Vec<Orphan> = draft
+            .state
+            .orphans
+            .iter()
+            .filter(|orphan| orphan.key.gpu == gpu.uuid)
+            .filter(|orphan| orphan.tried_at.is_none_or(|at| at.plus(RETRY_AFTER) <= now))
+            .cloned()
+            .collect();
+        let mut doomed: BTreeMap<PlanId, Vec<GpuInstanceId>> = BTreeMap::new();
+        for orphan in due {
+            match judge(draft, &gpu, &orphan) {
+                Fate::NotThere => draft.emit(Event::OrphanCleared { key: orphan.key }),
+                Fate::Keep(slice) => draft.emit(Event::SliceAdopted { slice }),
+                Fate::TakeAway(id) => doomed.entry(orphan.plan).or_default().push(id),
+                Fate::InUse => {}
+            }
+        }
+        for (plan, ids) in doomed {
+            if let Ok(plan) = planner::plan_retire(&gpu, &ids, Purpose::Rollback(plan)) {
+                open_plan(draft, plan, Vec::new(), Vec::new());
+            }
+        }
+    }
+}
+
+enum Fate {
+    NotThere,
+    Keep(GrantedSlice),
+    TakeAway(GpuInstanceId),
+    InUse,
+}
+
+fn judge(draft: &Draft<'_>, gpu: &GpuSnapshot, orphan: &Orphan) -> Fate {
+    let instance =
+        gpu.instance_at(orphan.key.placement).filter(|instance| instance.profile == orphan.profile);
+    match instance {
+        None => Fate::NotThere,
+        Some(_) if draft.state.slices.contains_key(&orphan.key) => Fate::NotThere,
+        Some(instance) if instance.is_busy() => Fate::InUse,
+        Some(instance) => match whole_slice(gpu, &orphan.key, instance) {
+            Some(slice) if !orphan.undo => Fate::Keep(slice),
+            _ => Fate::TakeAway(instance.id),
+        },
+    }
+}
+
+/// The instance as a slice, if one compute instance spans it.
+fn whole_slice(gpu: &GpuSnapshot, key: &SliceKey, instance: &GpuInstance) -> Option<GrantedSlice> {
+    let geometry = gpu.geometry.as_ref()?;
+    let whole = geometry.profile(instance.profile)?.whole_compute_profile()?.id;
+    match instance.compute_instances.as_slice() {
+        [compute] if compute.profile == whole => Some(GrantedSlice {
+            key: key.clone(),
+            profile: instance.profile,
+            gpu_instance: instance.id,
+            compute_instance: compute.id,
+            uuid: compute.uuid.clone()?,
+        }),
+        _ => None,
+    }
+}
+
+/// Gives back the room of slices that were idle too long.
+fn retire(draft: &mut Draft<'_>) {
+    let (now, warm_for) = (draft.world.now, draft.world.policy.warm_for);
+    for gpu in believable(draft) {
+        let mut ids = Vec::new();
+        let mut keys = Vec::new();
+        for (instance, used) in gpu.instances.iter().zip(uses(draft.state, &gpu)) {
+            let key = SliceKey { gpu: gpu.uuid.clone(), placement: instance.placement };
+            let idle = match draft.state.slices.get(&key).map(|record| record.used) {
+                Some(SliceUse::Warm { since }) => since.plus(warm_for) <= now,
+                Some(SliceUse::Leased(_) | SliceUse::InPlan(_)) | None => false,
+            };
+            if idle && used == Use::Warm && !instance.is_busy() {
+                ids.push(instance.id);
+                keys.push(key);
+            }
+        }
+        if ids.is_empty() {
+            continue;
+        }
+        if let Ok(plan) = planner::plan_retire(&gpu, &ids, Purpose::Retire) {
+            open_plan(draft, plan, Vec::new(), keys);
+        }
+    }
+}
+
+/// Enables MIG on GPUs where nothing is, if the owner allows it.
+fn prepare(draft: &mut Draft<'_>) {
+    if !draft.world.policy.auto_mig {
+        return;
+    }
+    let now = draft.world.now;
+    for gpu in believable(draft) {
+        let off = gpu.mig
+            == MigState::Supported { current: MigMode::Disabled, pending: MigMode::Disabled };
+        let rested =
+            draft.state.prepared_at.get(&gpu.uuid).is_none_or(|at| at.plus(RETRY_AFTER) <= now);
+        if !off || !rested {
+            continue;
+        }
+        let Ok(plan) = planner::plan_mode(&gpu, MigMode::Enabled, Purpose::Prepare) else {
+            continue;
+        };
+        draft.emit(Event::MaintenanceBegan { gpu: gpu.uuid.clone() });
+        open_plan(draft, plan, Vec::new(), Vec::new());
+    }
+}

@@ -1,0 +1,215 @@
+//! The machine as the placement sees it: the snapshot joined with what records say of each part.
+//!
+//! Must never count an instance as free to take unless a record says it is ours and idle and the
+//! driver shows nobody on it.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use model::{
+    GpuInstance, GpuSnapshot, Health, LeaseId, MigState, NodeSnapshot, PlacedProfile, Step,
+};
+use planner::{Hold, Occupant, Room, Want};
+
+use crate::command::World;
+use crate::request::RequestSpec;
+use crate::state::{Lease, Phase, SliceKey, SliceUse, State};
+
+/// What an instance is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// A lease has it.
+    Leased(LeaseId),
+    /// A lease that must end still has it.
+    Ending(LeaseId),
+    /// Ours and idle.
+    Warm,
+    /// Being made or taken away.
+    Changing,
+    /// Not ours.
+    Foreign,
+}
+
+/// Whether slices may be granted on a GPU now.
+pub fn usable(state: &State, gpu: &GpuSnapshot) -> bool {
+    gpu.mig.is_enabled() && gpu.health == Health::Ok && !state.maintenance.contains(&gpu.uuid)
+}
+
+fn record_matches(instance: &GpuInstance, slice: &crate::event::GrantedSlice) -> bool {
+    instance.id == slice.gpu_instance
+        && instance.profile == slice.profile
+        && instance.compute_instances.len() == 1
+        && instance.compute_instances.iter().all(|compute| {
+            compute.id == slice.compute_instance && compute.uuid.as_ref() == Some(&slice.uuid)
+        })
+}
+
+/// What each instance of a GPU is for, in the snapshot's order.
+pub fn uses(state: &State, gpu: &GpuSnapshot) -> Vec<Use> {
+    gpu.instances.iter().map(|instance| use_of(state, gpu, instance)).collect()
+}
+
+fn use_of(state: &State, gpu: &GpuSnapshot, instance: &GpuInstance) -> Use {
+    let key = SliceKey { gpu: gpu.uuid.clone(), placement: instance.placement };
+    let in_plan = state
+        .plans
+        .values()
+        .flat_map(|open| &open.plan.steps)
+        .any(|step| step.names(&gpu.uuid, instance.placement));
+    match state.slices.get(&key).filter(|record| record_matches(instance, &record.slice)) {
+        Some(record) => match record.used {
+            SliceUse::Leased(lease) => match state.lease(lease).map(|lease| &lease.phase) {
+                Some(Phase::Ending { .. }) => Use::Ending(lease),
+                _ => Use::Leased(lease),
+            },
+            SliceUse::Warm { .. } => Use::Warm,
+            SliceUse::InPlan(_) => Use::Changing,
+        },
+        None if in_plan || state.orphans.iter().any(|orphan| orphan.key == key) => Use::Changing,
+        None => Use::Foreign,
+    }
+}
+
+/// Rooms of every GPU that can do MIG, in the snapshot's order.
+pub fn rooms(state: &State, observed: &NodeSnapshot) -> Vec<Room> {
+    observed.gpus.iter().filter_map(|gpu| room(state, gpu)).collect()
+}
+
+fn room(state: &State, gpu: &GpuSnapshot) -> Option<Room> {
+    let geometry = Arc::clone(gpu.geometry.as_ref()?);
+    let coming: Vec<PlacedProfile> = state
+        .plans
+        .values()
+        .flat_map(|open| &open.plan.steps)
+        .filter_map(|step| {
+            let Step::CreateGpuInstance { gpu: on, profile, placement } = step else { return None };
+            let part = PlacedProfile { placement: *placement, profile: *profile };
+            (*on == gpu.uuid).then_some(part)
+        })
+        .collect();
+    let mut occupants: Vec<Occupant> =
+        coming.iter().map(|part| Occupant { part: *part, hold: Hold::Held }).collect();
+    for instance in &gpu.instances {
+        // What an open plan puts there is what counts; the snapshot may be older than the plan.
+        if coming.iter().any(|part| part.placement.overlaps(instance.placement)) {
+            continue;
+        }
+        let warm = use_of(state, gpu, instance) == Use::Warm && !instance.is_busy();
+        let part = PlacedProfile { placement: instance.placement, profile: instance.profile };
+        occupants.push(Occupant { part, hold: if warm { Hold::Warm } else { Hold::Held } });
+    }
+    for (key, record) in &state.slices {
+        // A slice the snapshot does not show yet.
+        let unseen = key.gpu == gpu.uuid
+            && occupants.iter().all(|o| !o.part.placement.overlaps(key.placement));
+        if unseen {
+            let part = PlacedProfile { placement: key.placement, profile: record.slice.profile };
+            occupants.push(Occupant { part, hold: Hold::Held });
+        }
+    }
+    Some(Room { gpu: gpu.uuid.clone(), geometry, occupants, usable: usable(state, gpu) })
+}
+
+/// For each room, the profile that answers a request there; `None` where it may not go.
+pub(crate) fn want(spec: &RequestSpec, world: &World<'_>, rooms: &[Room]) -> Want {
+    let profiles = rooms.iter().map(|room| {
+        let gpu = world.observed.gpu(&room.gpu)?;
+        let allowed = spec.gpu.matches(gpu) && can_become_usable(gpu, world.policy.auto_mig);
+        let profile = if allowed { spec.wanted.on(&room.geometry).ok()? } else { return None };
+        Some(profile.id)
+    });
+    Want { profiles: profiles.collect() }
+}
+
+/// Whether slices can be granted on the GPU now or without an administrator's help.
+pub(crate) fn can_become_usable(gpu: &GpuSnapshot, auto_mig: bool) -> bool {
+    match gpu.mig {
+        MigState::Unsupported => false,
+        MigState::Supported { .. } => gpu.mig.is_enabled() || auto_mig,
+    }
+}
+
+/// What a waiting request waits for, in one sentence.
+pub fn explain(state: &State, world: &World<'_>, lease: &Lease) -> String {
+    let rooms = rooms(state, world.observed);
+    explain_spec(state, world, &lease.spec, &rooms)
+}
+
+pub(crate) fn explain_spec(
+    state: &State,
+    world: &World<'_>,
+    spec: &RequestSpec,
+    rooms: &[Room],
+) -> String {
+    let want = want(spec, world, rooms);
+    if !rooms.iter().enumerate().any(|(i, room)| room.usable && want.profile(i).is_some()) {
+        return unusable_sentence(state, world, rooms, &want);
+    }
+    match world.planner.blockers(rooms, &want, spec.count) {
+        Some(blockers) if blockers.is_empty() => "its turn; there is room for it".to_string(),
+        Some(blockers) => {
+            let names: Vec<String> = blockers
+                .iter()
+                .map(|blocker| occupant_sentence(state, world, &rooms[blocker.room], blocker.part))
+                .collect();
+            alloc::format!("{} to end", join(&names))
+        }
+        None => unusable_sentence(state, world, rooms, &want),
+    }
+}
+
+fn unusable_sentence(state: &State, world: &World<'_>, rooms: &[Room], want: &Want) -> String {
+    let reasons: Vec<String> = rooms
+        .iter()
+        .enumerate()
+        .filter(|(i, room)| want.profile(*i).is_some() && !room.usable)
+        .filter_map(|(_, room)| {
+            let gpu = world.observed.gpu(&room.gpu)?;
+            let why = if state.maintenance.contains(&gpu.uuid) {
+                "to be made ready for slices".to_string()
+            } else if gpu.health != Health::Ok {
+                alloc::format!("to be repaired ({:?})", gpu.health).to_lowercase()
+            } else if gpu.mig.needs_reset() {
+                "to be reset, so that its MIG mode comes into force".to_string()
+            } else if gpu.processes.is_empty() {
+                "to be made ready for slices".to_string()
+            } else {
+                "to be free of processes, so that MIG can be enabled".to_string()
+            };
+            Some(alloc::format!("GPU {} {why}", gpu.index))
+        })
+        .collect();
+    if reasons.is_empty() { "a GPU that can serve it".to_string() } else { join(&reasons) }
+}
+
+fn occupant_sentence(state: &State, world: &World<'_>, room: &Room, part: PlacedProfile) -> String {
+    let gpu = world.observed.gpu(&room.gpu);
+    let index = gpu.map(|gpu| gpu.index.to_string()).unwrap_or_default();
+    let profile = room.geometry.profile(part.profile).map(|p| p.name.to_string());
+    let what = alloc::format!("{} on GPU {index}", profile.unwrap_or_default());
+    let key = SliceKey { gpu: room.gpu.clone(), placement: part.placement };
+    let promised = state.plans.values().find_map(|open| {
+        let model::Purpose::Grant(lease) = &open.plan.purpose else { return None };
+        open.targets.iter().any(|target| target.key == key).then_some(*lease)
+    });
+    let owner = match state.slices.get(&key).map(|record| record.used) {
+        Some(SliceUse::Leased(lease)) => Some(lease),
+        _ => promised,
+    };
+    match owner.and_then(|id| state.lease(id)) {
+        Some(lease) => alloc::format!("{} of {} ({what})", lease.id, lease.spec.tenant),
+        None if gpu.is_some_and(|gpu| gpu.instance_at(part.placement).is_some()) => {
+            alloc::format!("an instance that migd did not make or that is in use ({what})")
+        }
+        None => alloc::format!("a change under way ({what})"),
+    }
+}
+
+fn join(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => alloc::format!("{} and {last}", first.join(", ")),
+    }
+}
