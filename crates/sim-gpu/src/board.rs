@@ -58,10 +58,10 @@ impl BoardFacts {
         let pci = board.pci.first();
         Self {
             id: board.id.to_string(),
-            name: board.nvml_names.first().map_or_else(
-                || alloc::format!("NVIDIA {}", board.title),
-                ToString::to_string,
-            ),
+            name: board
+                .nvml_names
+                .first()
+                .map_or_else(|| alloc::format!("NVIDIA {}", board.title), ToString::to_string),
             architecture,
             compute_capability: (u32::from(major), u32::from(minor)),
             pci_device_id: pci.map_or(0, |pci| pci.device_and_vendor),

@@ -4,7 +4,6 @@
 //! the kernel does when their descriptors close.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use model::{ComputeInstanceId, GpuInstanceId, MemoryMib, ProcessId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -18,7 +17,9 @@ use crate::ret::Return;
 pub struct ContextId(pub u32);
 
 /// What a context computes with; decides in which of NVML's three process lists it appears.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ContextKind {
     /// CUDA.
@@ -31,7 +32,9 @@ pub enum ContextKind {
 }
 
 /// What somebody holds on a GPU.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// The whole GPU.
@@ -111,7 +114,9 @@ pub struct Session {
 }
 
 /// How a holder holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldKind {
     /// As a CUDA client or a subscriber of an instance does: always in the way.
@@ -136,4 +141,127 @@ pub struct Holder {
     /// How it holds.
     #[serde(default)]
     pub kind: HoldKind,
+}
+
+impl Node {
+    /// A process opens an NVML session (`nvmlInit`); counted.
+    pub fn open_session(&mut self, process: ProcessId) {
+        match self.sessions.iter_mut().find(|session| session.process == process) {
+            Some(session) => session.count = session.count.saturating_add(1),
+            None => self.sessions.push(Session { process, count: 1 }),
+        }
+    }
+
+    /// A process closes an NVML session (`nvmlShutdown`). Whether it had one.
+    pub fn close_session(&mut self, process: ProcessId) -> bool {
+        let found = self.sessions.iter().position(|session| session.process == process);
+        let Some(at) = found else { return false };
+        match self.sessions.get_mut(at) {
+            Some(session) if session.count > 1 => session.count -= 1,
+            Some(_) | None => drop(self.sessions.remove(at)),
+        }
+        true
+    }
+
+    /// Opens a context, as a CUDA program does.
+    ///
+    /// # Errors
+    /// NOT_SUPPORTED for a whole GPU in MIG mode (CUDA says that there is no device); NOT_FOUND if
+    /// the MIG device does not exist; INVALID_ARGUMENT for a GPU instance without compute
+    /// instance; MEMORY if there is not that much free (CUDA: out of memory).
+    pub fn open_context(&mut self, request: ContextRequest) -> Result<ContextId, Return> {
+        let found = self.working_gpu(request.gpu)?;
+        match request.target {
+            Target::Gpu if found.mig_on() => return Err(Return::NotSupported),
+            Target::Gpu => {}
+            Target::Instance(_) => return Err(Return::InvalidArgument),
+            Target::Compute(gi, ci) => {
+                let instance = found.instance(gi).ok_or(Return::NotFound)?;
+                let compute = instance.compute.iter().find(|compute| compute.id == ci);
+                compute.ok_or(Return::NotFound)?;
+            }
+        }
+        if request.memory > self.memory_of(request.gpu, request.target)?.free {
+            return Err(Return::Memory);
+        }
+        let id = ContextId(self.next_context);
+        self.next_context = self.next_context.wrapping_add(1);
+        let ContextRequest { process, gpu, target, memory, kind, activity, now } = request;
+        let started_at = now;
+        self.contexts.push(Context {
+            id,
+            process,
+            gpu,
+            target,
+            memory,
+            kind,
+            activity,
+            started_at,
+        });
+        Ok(id)
+    }
+
+    /// Closes a context. Whether it existed.
+    pub fn close_context(&mut self, id: ContextId) -> bool {
+        let before = self.contexts.len();
+        self.contexts.retain(|context| context.id != id);
+        self.contexts.len() < before
+    }
+
+    /// Changes how much memory a context occupies.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such context; MEMORY if there is not that much free.
+    pub fn resize_context(&mut self, id: ContextId, memory: MemoryMib) -> Result<(), Return> {
+        let context = self.contexts.iter().find(|context| context.id == id);
+        let context = context.ok_or(Return::NotFound)?;
+        let free = self.memory_of(context.gpu, context.target)?.free;
+        if memory > free.saturating_add(context.memory) {
+            return Err(Return::Memory);
+        }
+        for context in &mut self.contexts {
+            if context.id == id {
+                context.memory = memory;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes how busy a context is.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such context.
+    pub fn set_activity(&mut self, id: ContextId, activity: Activity) -> Result<(), Return> {
+        let context = self.contexts.iter_mut().find(|context| context.id == id);
+        context.ok_or(Return::NotFound)?.activity = activity;
+        Ok(())
+    }
+
+    /// Adds a holder, in place of one with the same name.
+    pub fn add_holder(&mut self, holder: Holder) {
+        self.remove_holder(&holder.name);
+        self.holders.push(holder);
+    }
+
+    /// Removes a holder. Whether there was one.
+    pub fn remove_holder(&mut self, name: &str) -> bool {
+        let before = self.holders.len();
+        self.holders.retain(|holder| holder.name != name);
+        self.holders.len() < before
+    }
+
+    /// Whether a session or a context belongs to a process that is not alive: [`Self::forget_dead`]
+    /// would change something.
+    pub fn has_dead(&self, alive: &dyn Fn(ProcessId) -> bool) -> bool {
+        self.sessions.iter().any(|session| !alive(session.process))
+            || self.contexts.iter().any(|context| !alive(context.process))
+    }
+
+    /// Drops the sessions and contexts of processes that are not alive. Whether there were any.
+    pub fn forget_dead(&mut self, alive: &dyn Fn(ProcessId) -> bool) -> bool {
+        let before = (self.sessions.len(), self.contexts.len());
+        self.sessions.retain(|session| alive(session.process));
+        self.contexts.retain(|context| alive(context.process));
+        before != (self.sessions.len(), self.contexts.len())
+    }
 }

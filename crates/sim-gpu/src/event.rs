@@ -2,11 +2,11 @@
 //!
 //! Must never be the only way to learn of a change: the queue is short, old events fall out.
 
-use alloc::collections::VecDeque;
-
 use model::{ComputeInstanceId, GpuInstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::clients::Target;
+use crate::gpu::{GpuHealth, RecoveryAction};
 use crate::node::Node;
 use crate::ret::Return;
 
@@ -71,4 +71,102 @@ pub struct Event {
     pub gpu_instance: Option<GpuInstanceId>,
     /// The compute instance it concerns.
     pub compute_instance: Option<ComputeInstanceId>,
+}
+
+impl Node {
+    pub(crate) fn record(
+        &mut self,
+        gpu: usize,
+        kind: EventKind,
+        data: u64,
+        gpu_instance: Option<GpuInstanceId>,
+        compute_instance: Option<ComputeInstanceId>,
+        now: Timestamp,
+    ) {
+        let sequence = self.next_event;
+        self.next_event = sequence + 1;
+        if self.events.len() >= KEPT {
+            self.events.pop_front();
+        }
+        let at = now;
+        self.events.push_back(Event {
+            sequence,
+            at,
+            gpu,
+            kind,
+            data,
+            gpu_instance,
+            compute_instance,
+        });
+    }
+
+    /// The number of the latest event ever; 0 if there was none. A new event set starts here.
+    pub const fn last_event(&self) -> u64 {
+        self.next_event - 1
+    }
+
+    /// The remembered events with a higher number than `sequence`, in order. An unprivileged
+    /// listener must be shown only those without an instance.
+    pub fn events_after(&self, sequence: u64) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(move |event| event.sequence > sequence)
+    }
+
+    /// Makes an Xid happen: user errors such as 13, 31, 43, 45 hit one instance; 48, 63, 64, 79,
+    /// 94 and 95 are about the hardware. 79 loses the GPU; 95 and 48 demand a reset.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT if there is no such GPU or instance.
+    pub fn inject_xid(
+        &mut self,
+        gpu: usize,
+        xid: u32,
+        target: Target,
+        now: Timestamp,
+    ) -> Result<(), Return> {
+        let (gi, ci) = (target.gpu_instance(), target.compute_instance());
+        if let Some(id) = gi {
+            let instance = self.gpu(gpu)?.instance(id).ok_or(Return::InvalidArgument)?;
+            let known = |ci| instance.compute.iter().any(|compute| compute.id == ci);
+            if ci.is_some_and(|ci| !known(ci)) {
+                return Err(Return::InvalidArgument);
+            }
+        }
+        self.gpu(gpu)?;
+        self.record(gpu, EventKind::Xid, u64::from(xid), gi, ci, now);
+        match xid {
+            79 => self.set_health(gpu, GpuHealth::Lost, RecoveryAction::NodeReboot, now),
+            48 | 95 => {
+                self.gpu_mut(gpu)?.ecc_uncorrected += 1;
+                self.record(gpu, EventKind::DoubleBitEcc, 0, gi, ci, now);
+                self.set_health(gpu, GpuHealth::Ok, RecoveryAction::GpuReset, now)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets whether the GPU works and what should be done about it, with the events that go with
+    /// it.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT if there is no such GPU.
+    pub fn set_health(
+        &mut self,
+        gpu: usize,
+        health: GpuHealth,
+        recovery: RecoveryAction,
+        now: Timestamp,
+    ) -> Result<(), Return> {
+        let found = self.gpu_mut(gpu)?;
+        let (was, advised) = (found.health, found.recovery);
+        found.health = health;
+        found.recovery = recovery;
+        if health == GpuHealth::Lost && was != GpuHealth::Lost {
+            self.record(gpu, EventKind::Unavailable, 0, None, None, now);
+        }
+        if recovery != advised {
+            let data = u64::from(recovery.nvml_value());
+            self.record(gpu, EventKind::RecoveryAction, data, None, None, now);
+        }
+        Ok(())
+    }
 }

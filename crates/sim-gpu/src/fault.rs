@@ -40,3 +40,59 @@ pub struct Fault {
     /// What it does.
     pub effect: FaultEffect,
 }
+
+impl Fault {
+    fn matches(&self, call: &str, gpu: Option<usize>) -> bool {
+        let bare = |name: &str| -> String { name.strip_prefix("nvml").unwrap_or(name).into() };
+        let place = self.gpu.is_none_or(|wanted| gpu == Some(wanted));
+        place && like(bare(&self.call).as_bytes(), bare(call).as_bytes())
+    }
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any run of bytes.
+fn like(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), None) => like(rest, text),
+        (Some((b'*', rest)), Some((_, tail))) => like(rest, text) || like(pattern, tail),
+        (Some((first, rest)), Some((head, tail))) => first == head && like(rest, tail),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+impl Node {
+    /// Lays a fault in waiting.
+    pub fn add_fault(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    /// Takes every fault away.
+    pub fn clear_faults(&mut self) {
+        self.faults.clear();
+    }
+
+    /// Whether [`Self::fault_for`] would count this call.
+    pub fn has_fault_for(&self, call: &str, gpu: Option<usize>) -> bool {
+        self.faults.iter().any(|fault| fault.matches(call, gpu))
+    }
+
+    /// Counts one call and tells what the first fault that matches does to it, if it is due. A
+    /// fault whose calls are used up is gone.
+    pub fn fault_for(&mut self, call: &str, gpu: Option<usize>) -> Option<FaultEffect> {
+        self.faults.retain(|fault| fault.times > 0);
+        let mut due = None;
+        for fault in &mut self.faults {
+            if due.is_some() || !fault.matches(call, gpu) {
+                continue;
+            }
+            if fault.skip > 0 {
+                fault.skip -= 1;
+            } else {
+                fault.times -= 1;
+                due = Some(fault.effect);
+            }
+        }
+        self.faults.retain(|fault| fault.times > 0);
+        due
+    }
+}

@@ -15,7 +15,9 @@ use crate::topology::CpuRange;
 
 /// Which compute slice a 7-slice chip lacks; it decides the GPU instance ids. Both kinds occur in
 /// one server (DCGM issue 138). Boards with another grid than 8 know only [`Self::Plain`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ChipKind {
     /// The last slice is missing: `3g` at 4:4 has id 2.
@@ -26,7 +28,9 @@ pub enum ChipKind {
 }
 
 /// How the machine reaches the GPU.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Virtualization {
     /// The machine owns the GPU.
@@ -39,7 +43,9 @@ pub enum Virtualization {
 }
 
 /// Whether calls on the GPU still work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum GpuHealth {
     /// Everything works.
@@ -52,7 +58,9 @@ pub enum GpuHealth {
 }
 
 /// What field 230 says must be done (values of `nvml.h`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum RecoveryAction {
     /// 0: nothing.

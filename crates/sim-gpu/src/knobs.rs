@@ -7,7 +7,9 @@ use model::Millis;
 use serde::{Deserialize, Serialize};
 
 /// How the driver places an instance that names no placement.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum PlacementPolicy {
     /// The one that leaves the most options; reproduces every logged sequence of real boards.
@@ -25,7 +27,9 @@ pub enum PlacementPolicy {
 }
 
 /// What a call on a handle whose instance is gone answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StaleHandles {
     /// INVALID_ARGUMENT.
@@ -77,9 +81,8 @@ impl Latencies {
                 self.create_gpu_instance
             }
             "GpuInstanceDestroy" => self.destroy_gpu_instance,
-            "GpuInstanceCreateComputeInstance" | "GpuInstanceCreateComputeInstanceWithPlacement" => {
-                self.create_compute_instance
-            }
+            "GpuInstanceCreateComputeInstance"
+            | "GpuInstanceCreateComputeInstanceWithPlacement" => self.create_compute_instance,
             "ComputeInstanceDestroy" => self.destroy_compute_instance,
             "DeviceSetMigMode" => self.set_mig_mode,
             "reset" => self.reset,

@@ -6,7 +6,9 @@ use core::fmt;
 
 /// What an NVML call returns. Codes and names: `nvml.h` 13.3.29; texts: `nvmlErrorString` of
 /// 550.163.01.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Return {
     /// 0: it worked.
     Success,
@@ -205,9 +207,7 @@ impl Return {
             Self::Deprecated => "Requested functionality has been deprecated",
             Self::NotReady => "System is not in ready state",
             Self::GpuNotFound => "No supported GPUs were found",
-            Self::InvalidState => {
-                "Resource not in correct state to perform requested operation"
-            }
+            Self::InvalidState => "Resource not in correct state to perform requested operation",
             Self::ResetTypeNotSupported => "Reset type not supported",
             Self::Unknown => "Unknown Error",
         }
