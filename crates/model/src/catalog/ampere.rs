@@ -281,14 +281,9 @@ pub(crate) static BOARDS: &[Board] = &[
         trust: all(Unknown),
         ..A100
     },
-    // NVML reports wrong GI profile data for A30 in some states: mig-parted hard-codes the
-    // five profiles (mig-parted, discovery.go), and an A30 has been seen to offer a second
-    // GI profile also rendered 1g.6gb with id 15 (mig-parted issue 157).
-    // 1g.6gb+me and 2g.12gb+me exclude each other: the chip has one JPEG and one OFA
-    // engine.
-    // Early drivers placed A30 instances on an 8-wide grid ({0,1,4,5}:1, {0,4}:2, {0}:8);
-    // drivers since about R470 use {0,1,2,3}:1, {0,2}:2, {0}:4.
-    // user guide list 0 NVDEC for 1g.6gb, real -lgip says 1.
+    // NVML reports wrong profiles for A30 in some states: mig-parted hard-codes these five
+    // (discovery.go), and one A30 offered a second profile called 1g.6gb with id 15 (mig-parted
+    // issue 157). The user guide lists no decoder for 1g.6gb; real tables show one.
     Board {
         id: "a30",
         title: "A30",

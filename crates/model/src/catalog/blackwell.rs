@@ -86,8 +86,7 @@ pub(crate) static BOARDS: &[Board] = &[
     // Names shift with the driver: an early driver showed 1g.24gb with 20.00 GiB; the
     // family then reads 1g.24gb/47/95/189, because the total rounds to 189 GiB. Later
     // drivers show 1g.23gb/47/93/186. mig-parted still ships both 7g.186gb and 7g.189gb,
-    // 3g.93gb and 3g.95gb.
-    // mig-parted broke on this (mig-parted issue #227).
+    // 3g.93gb and 3g.95gb (mig-parted issue 227).
     Board {
         id: "gb200",
         title: "GB200 (HGX / NVL72)",

@@ -198,6 +198,12 @@ impl Board {
         self.architecture.mig_toggle_needs_reset()
     }
 
+    /// The first driver branch for MIG on it: 450 where [`Self::min_driver`] begins with `R450`.
+    pub fn min_branch(&self) -> Option<u32> {
+        let digits = self.min_driver?.strip_prefix('R')?;
+        digits.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+    }
+
     /// What is known of its profiles, ascending by NVML enum value; holes stay holes.
     pub fn profiles(&self) -> Vec<ProfileFacts> {
         let mut profiles: Vec<ProfileFacts> =

@@ -34,8 +34,8 @@ pub struct ComputeFacts {
     pub(crate) pitch: u8,
 }
 
-/// The compute instance profiles of the GPU instances of size `index` (design rule: C slices of G
-/// exist if C = G or 2C ≤ G + 1, floor(G / C) times).
+/// The compute instance profiles of the GPU instances of size `index`. All `-lcip` tables seen
+/// follow one rule: C slices of G exist if C = G or 2C ≤ G + 1, floor(G / C) times.
 pub(crate) fn facts(board: &Board, index: usize) -> Vec<ComputeFacts> {
     let size = &board.family.sizes[index];
     let double = double_multiprocessors(board);

@@ -5,6 +5,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::board::{Board, ProfileFacts, Sm};
 use super::compute::{ComputeFacts, aligned};
@@ -50,6 +51,29 @@ pub enum Rule {
     AlignedStarts,
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::NominalTotal => "the GiB of the profile names",
+            Self::MemoryOfHost => "the memory is the host's",
+            Self::OwnReserve => "the share of the total less what the largest known share lacks",
+            Self::SisterReserve => {
+                "the share of the total less what the sister board's share lacks"
+            }
+            Self::SisterId => "the id of the same profile on the sister board",
+            Self::NextId => "the next id above the board's highest",
+            Self::Hint => "an unconfirmed recollection",
+            Self::WholeGpu => "the SMs of the whole GPU",
+            Self::PerSlice => "the SMs per slice of the largest known size",
+            Self::EvenShare => "an even share of the whole GPU's SMs",
+            Self::SisterSm => "the SMs of the same profile on the sister board",
+            Self::SameSlices => "the SMs of the GPU instance with as many slices",
+            Self::SideBySide => "as many as fit side by side",
+            Self::AlignedStarts => "starts at multiples of the size",
+        })
+    }
+}
+
 /// What of a profile was filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
@@ -69,6 +93,24 @@ pub enum Field {
     ComputeStarts(u32),
 }
 
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TotalMemory => f.write_str("total memory in MiB"),
+            Self::ProfileId => f.write_str("profile id"),
+            Self::Memory => f.write_str("memory in MiB"),
+            Self::Multiprocessors => f.write_str("SMs"),
+            Self::ComputeMultiprocessors(number) => {
+                write!(f, "SMs of compute instance profile {number}")
+            }
+            Self::ComputeMaxCount(number) => {
+                write!(f, "count of compute instance profile {number}")
+            }
+            Self::ComputeStarts(number) => write!(f, "starts of compute instance profile {number}"),
+        }
+    }
+}
+
 /// A value that no source tells and that a rule supplied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DerivedFact {
@@ -80,6 +122,16 @@ pub struct DerivedFact {
     pub value: String,
     /// How it was found.
     pub rule: Rule,
+}
+
+impl fmt::Display for DerivedFact {
+    /// `3g.90gb memory in MiB: 91392 (the share of …)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(profile) = self.profile {
+            write!(f, "{profile} ")?;
+        }
+        write!(f, "{}: {} ({})", self.field, self.value, self.rule)
+    }
 }
 
 /// Usable memory is handed out in 64 MiB steps: every size seen is a multiple of one sixteenth GiB.

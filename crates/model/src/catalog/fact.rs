@@ -2,6 +2,8 @@
 //!
 //! Must never turn "not known" into a number.
 
+use core::fmt;
+
 /// How well a value is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Confidence {
@@ -17,6 +19,19 @@ pub enum Confidence {
     Single,
     /// At least two independent sources, one of them output of a real board.
     Verified,
+}
+
+impl fmt::Display for Confidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unknown => "unknown",
+            Self::Unverified => "unverified",
+            Self::Derived => "derived",
+            Self::Doc => "documented",
+            Self::Single => "seen on one board",
+            Self::Verified => "verified",
+        })
+    }
 }
 
 /// A value that may be unknown, and how well it is known.

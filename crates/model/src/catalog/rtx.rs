@@ -17,7 +17,7 @@ use Sm::Known;
 static FOUR: Family = Family {
     name: "gb202x4",
     grid: 12,
-    grid_unit: "a twelfth, one of three partitionable GPCs of a quarter",
+    grid_unit: "a twelfth of the GPU (a GPC of GB202), not a memory slice",
     max_instances: 4,
     engine_capacity: engines([4, 4, 4, 4, 1]),
     rules: &[],
@@ -147,7 +147,6 @@ pub(crate) static BOARDS: &[Board] = &[
         trust: all(Verified),
         ..RTX_PRO_6000
     },
-    // Full profile printed as 95.12 GiB in one capture and 95.00 in another.
     // Needs DisplayModeSelector >= 1.72.0 to put the card in compute mode first.
     Board {
         id: "rtx-pro-6000-ws",
@@ -157,7 +156,6 @@ pub(crate) static BOARDS: &[Board] = &[
         min_vbios: Some("98.02.55.00.00"),
         ..RTX_PRO_6000
     },
-    // Full profile printed as 95.12 GiB in one capture and 95.00 in another.
     // Needs DisplayModeSelector >= 1.72.0 to put the card in compute mode first.
     Board {
         id: "rtx-pro-6000-maxq",
@@ -167,14 +165,8 @@ pub(crate) static BOARDS: &[Board] = &[
         min_vbios: Some("98.02.6A.00.00"),
         ..RTX_PRO_6000
     },
-    // Renamed between guide editions: v580 lists a 4-slice scheme (1g.12gb, 1g.12gb+me,
-    // 1g.12gb+gfx each x1, 1g.12gb-me x3, 2g.24gb-me x1, 4g.48gb, 4g.48gb+gfx); the 2026
-    // guide lists the 2-slice scheme encoded here. The 595 kernel source says 2-slice
-    // boards hide QUARTER and use MINI_HALF as the smallest size.
-    // The guide gives 4 copy engines for 2g.48gb; the pattern elsewhere would be 2.
-    // Start:Size units unknown: placements here are normalised halves.
-    // Same device id as the 72 GB board: tell them apart by subsystem id (0x204D vs
-    // 0x227A).
+    // The guide gives 4 copy engines for 2g.48gb; the pattern elsewhere would be 2. The 72 GB
+    // board has the same device id and another subsystem.
     Board {
         id: "rtx-pro-5000-48gb",
         title: "RTX PRO 5000 Blackwell (48 GB)",
@@ -212,10 +204,8 @@ pub(crate) static BOARDS: &[Board] = &[
         sister: Some("rtx-pro-6000-bse"),
         ..RTX_PRO_6000
     },
-    // No +me profile is listed for it.
-    // The Server Edition (AWS g7) is confirmed live with 1g.16gb x2 and 2g.32gb x1; its
+    // The Server Edition (AWS g7) was seen live with 1g.16gb x2 and 2g.32gb x1; its
     // device id was not found.
-    // Start:Size units unknown: placements here are normalised halves.
     Board {
         id: "rtx-pro-4500-32gb",
         title: "RTX PRO 4500 Blackwell (32 GB)",

