@@ -102,7 +102,11 @@ fn a_process_without_its_first_thread_still_holds() {
     assert!(headless);
     let process = process_id(pid).expect("it is not dead while a thread runs");
     let found = holders_of(&[file.path().to_path_buf()]).unwrap();
-    assert!(found.processes().contains(&process), "{found:?}");
+    // The kernel shows such a process's threads to root only; then it is named as a gap.
+    let gap = found.incomplete.unreadable.contains(&pid);
+    let is_root = rustix::process::geteuid().is_root();
+    assert!(found.processes().contains(&process) || (gap && !is_root), "{found:?}");
+    assert!(!found.is_nobody());
     assert!(!crate::PidFd::watch(process).unwrap().has_ended().unwrap());
     end(child);
     assert_eq!(process_id(pid), None);

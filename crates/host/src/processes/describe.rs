@@ -127,8 +127,12 @@ mod tests {
         assert_eq!(plain.parent, std::process::id());
         assert_eq!(plain.group, child.id());
         assert_eq!(plain.command_line, None);
-        let full = describe(child.id(), &users, Arguments::Shown).unwrap();
-        assert_eq!(full.command_line.as_deref(), Some("sh -c read line a\\u{1b}[31mb"));
+        // The kernel shows a program's arguments a moment after the program has started.
+        let line = (0..1000).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            describe(child.id(), &users, Arguments::Shown)?.command_line
+        });
+        assert_eq!(line.as_deref(), Some("sh -c read line a\\u{1b}[31mb"));
         child.kill().unwrap();
         assert!(child.wait().is_ok());
         assert_eq!(describe(child.id(), &users, Arguments::Shown), None);

@@ -25,8 +25,8 @@ pub fn group_members(group: u32, session: Option<u32>) -> Vec<ProcessId> {
 }
 
 /// The live processes whose environment held exactly `NAME=VALUE` when their program started,
-/// ascending by pid. Environments this user may not read (other users' processes, unless root) are
-/// passed over, so the answer is a lower bound.
+/// ascending by pid. The answer is a lower bound: environments this user may not read (other users'
+/// processes, unless root) are passed over, and so is a program in the moment of its start.
 pub fn with_environment(name: &str, value: &str) -> Vec<ProcessId> {
     let wanted = format!("{name}={value}");
     let carries = |process: &ProcessId| {
@@ -98,8 +98,9 @@ mod tests {
     }
 
     fn end(mut child: Child, inner: ProcessId) {
-        let _ = crate::PidFd::watch(inner)
-            .and_then(|watch| watch.signal(rustix::process::Signal::KILL));
+        let watch = crate::PidFd::watch(inner).unwrap();
+        watch.signal(rustix::process::Signal::KILL).unwrap();
+        assert!(watch.wait(model::Millis::from_secs(30)).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -139,7 +140,12 @@ mod tests {
         let mut child =
             Command::new("sleep").arg("100").env("MIGD_TEST_LEASE", &mark).spawn().unwrap();
         let process = process_id(child.id()).unwrap();
-        assert_eq!(with_environment("MIGD_TEST_LEASE", &mark), [process]);
+        // The kernel shows a program's environment a moment after the program has started.
+        let seen = (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            with_environment("MIGD_TEST_LEASE", &mark) == [process]
+        });
+        assert!(seen);
         assert_eq!(with_environment("MIGD_TEST_LEASE", &mark[..mark.len() - 1]), []);
         assert_eq!(with_environment("IGD_TEST_LEASE", &mark), []);
         child.kill().unwrap();
