@@ -8,17 +8,29 @@
 //! only its own.
 
 mod answers;
+mod change;
+mod contents;
 mod driver;
 mod error;
 mod events;
+mod execute;
+mod geometry;
+mod instances;
 mod library;
 mod outcome;
+mod processes;
+mod queries;
+mod raw;
 mod returns;
+mod session;
+mod snapshot;
+mod symbols;
 
 pub use answers::{
     DriverEvent, DriverEventKind, GpuExtras, GpuPath, MemoryUse, MigAttributes, MigDevice,
     TopologyMatrix, Versions,
 };
+pub use contents::{UNKNOWN_START, placement_is_known};
 pub use driver::Driver;
 pub use error::DriverError;
 pub use events::EventWatch;
