@@ -29,6 +29,11 @@ impl Gpu {
             .iter()
             .fold(SliceMask::EMPTY, |mask, instance| mask.union(instance.placement.mask()))
     }
+
+    fn free_placements(&self, profile: &GpuInstanceProfile) -> Vec<Placement> {
+        let used = self.used();
+        profile.placements().filter(|at| !at.mask().intersects(used)).collect()
+    }
 }
 
 /// How many more instances with these engines the GPU's engines suffice for.
@@ -124,13 +129,8 @@ impl Node {
     ) -> Result<u32, Return> {
         let found = self.configurable(gpu, caller)?;
         let profile = self.profile_by_id(gpu, profile)?;
-        let room = self.free_placements(found, profile).len() as u32;
+        let room = found.free_placements(profile).len() as u32;
         Ok(room.min(self.allowance(gpu, profile)?))
-    }
-
-    fn free_placements(&self, gpu: &Gpu, profile: &GpuInstanceProfile) -> Vec<Placement> {
-        let used = gpu.used();
-        profile.placements().filter(|at| !at.mask().intersects(used)).collect()
     }
 
     /// How many more instances of the profile its maximum, the engines and the rules admit.
@@ -189,7 +189,7 @@ impl Node {
         if found.instances.is_empty() && self.whole_gpu_held(gpu) {
             return Err(Return::InUse);
         }
-        let mut free = self.free_placements(found, wanted);
+        let mut free = found.free_placements(wanted);
         if self.allowance(gpu, wanted)? == 0 {
             free.clear();
         }

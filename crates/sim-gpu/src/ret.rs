@@ -9,6 +9,7 @@ use core::fmt;
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
+#[repr(u32)]
 pub enum Return {
     /// 0: it worked.
     Success,
@@ -73,7 +74,7 @@ pub enum Return {
     /// 30: this kind of reset is not supported.
     ResetTypeNotSupported,
     /// 999: anything else.
-    Unknown,
+    Unknown = 999,
 }
 
 impl Return {
@@ -115,10 +116,7 @@ impl Return {
 
     /// The number of `nvmlReturn_t`.
     pub const fn code(self) -> u32 {
-        match self {
-            Self::Unknown => 999,
-            other => other as u32,
-        }
+        self as u32
     }
 
     /// The value with this number; `None` for a number the header does not name.

@@ -65,43 +65,63 @@ pub enum Query {
 /// NOT_SUPPORTED where the real driver refuses; INVALID_ARGUMENT for the MIG calls that want a
 /// physical GPU.
 pub const fn supports(query: Query, handle: HandleKind, mig_on: bool) -> Result<(), Return> {
-    let answer = match (query, handle) {
-        (Query::MigConfig, HandleKind::Mig) => return Err(Return::InvalidArgument),
-        (Query::Identity | Query::Board | Query::Memory | Query::Processes | Query::Gpm, _)
-        | (Query::Attributes | Query::InstanceIds, HandleKind::Mig)
-        | (
-            Query::Telemetry
-            | Query::Ecc
-            | Query::Events
-            | Query::Links
-            | Query::MigConfig
-            | Query::Settings,
-            HandleKind::Gpu,
-        )
-        | (Query::ComputeMode | Query::SetComputeMode | Query::Ecc, HandleKind::Mig) => true,
-        (
-            Query::Utilization
-            | Query::RemappedRows
-            | Query::CoreCount
-            | Query::SetAccounting
-            | Query::SetComputeMode,
-            HandleKind::Gpu,
-        ) => !mig_on,
-        (Query::ComputeMode, HandleKind::Gpu) => true,
-        (Query::Attributes | Query::InstanceIds, HandleKind::Gpu)
-        | (
-            Query::Utilization
-            | Query::Telemetry
-            | Query::RemappedRows
-            | Query::CoreCount
-            | Query::SetAccounting
-            | Query::Events
-            | Query::Links
-            | Query::Settings,
-            HandleKind::Mig,
-        ) => false,
-    };
-    if answer { Ok(()) } else { Err(Return::NotSupported) }
+    match handle {
+        HandleKind::Gpu => on_gpu(query, mig_on),
+        HandleKind::Mig => on_mig_device(query),
+    }
+}
+
+const fn on_gpu(query: Query, mig_on: bool) -> Result<(), Return> {
+    match query {
+        Query::Identity
+        | Query::Board
+        | Query::Memory
+        | Query::Processes
+        | Query::Telemetry
+        | Query::ComputeMode
+        | Query::Ecc
+        | Query::Events
+        | Query::Links
+        | Query::MigConfig
+        | Query::Gpm
+        | Query::Settings => Ok(()),
+        Query::Utilization
+        | Query::SetComputeMode
+        | Query::RemappedRows
+        | Query::CoreCount
+        | Query::SetAccounting => {
+            if mig_on {
+                Err(Return::NotSupported)
+            } else {
+                Ok(())
+            }
+        }
+        Query::Attributes | Query::InstanceIds => Err(Return::NotSupported),
+    }
+}
+
+const fn on_mig_device(query: Query) -> Result<(), Return> {
+    match query {
+        Query::Identity
+        | Query::Board
+        | Query::Memory
+        | Query::Processes
+        | Query::ComputeMode
+        | Query::SetComputeMode
+        | Query::Ecc
+        | Query::Attributes
+        | Query::InstanceIds
+        | Query::Gpm => Ok(()),
+        Query::MigConfig => Err(Return::InvalidArgument),
+        Query::Utilization
+        | Query::Telemetry
+        | Query::RemappedRows
+        | Query::CoreCount
+        | Query::SetAccounting
+        | Query::Events
+        | Query::Links
+        | Query::Settings => Err(Return::NotSupported),
+    }
 }
 
 impl Node {
@@ -112,11 +132,11 @@ impl Node {
     /// As [`supports`], and INVALID_ARGUMENT, GPU_IS_LOST, RESET_REQUIRED as any call on the GPU.
     pub fn supports(&self, gpu: usize, query: Query, handle: HandleKind) -> Result<(), Return> {
         let found = self.working_gpu(gpu)?;
-        let mig_on = match query {
-            Query::RemappedRows => found.mig_on() && !found.instances.is_empty(),
-            Query::Gpm if !self.board(gpu)?.gpm => return Err(Return::NotSupported),
-            _ => found.mig_on(),
-        };
+        if query == Query::Gpm && !self.board(gpu)?.gpm {
+            return Err(Return::NotSupported);
+        }
+        let untouched = query == Query::RemappedRows && found.instances.is_empty();
+        let mig_on = found.mig_on() && !untouched;
         supports(query, handle, mig_on)
     }
 }
