@@ -1,0 +1,18 @@
+//! The planner against its definition, and against the checker.
+
+#[cfg(test)]
+mod many;
+#[cfg(test)]
+mod online;
+#[cfg(test)]
+mod scar;
+#[cfg(test)]
+mod steps;
+#[cfg(test)]
+mod tables;
+#[cfg(test)]
+mod targets;
+#[cfg(test)]
+mod verdicts;
+#[cfg(test)]
+mod world;
