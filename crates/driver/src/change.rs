@@ -31,7 +31,7 @@ pub(crate) struct Change<'a> {
     pub(crate) operation: String,
 }
 
-impl<'a> Change<'a> {
+impl Change<'_> {
     pub(crate) fn symbols(&self) -> &Symbols {
         self.session.symbols()
     }

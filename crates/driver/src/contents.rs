@@ -5,7 +5,7 @@
 
 use model::{
     ComputeInstance, ComputeInstanceProfileId, Geometry, GpuInstance, GpuInstanceProfile,
-    GpuInstanceProfileId, GpuProcess, MigUuid, Placement, SliceCount, SliceIndex,
+    GpuProcess, MigUuid, Placement, SliceCount, SliceIndex,
 };
 use nvml_wrapper_sys::bindings::nvmlDeviceAttributes_t;
 

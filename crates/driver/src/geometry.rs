@@ -80,10 +80,12 @@ pub(crate) fn read_geometry(
     for nvml_enum in 0..MOST_ENUMS {
         match read_profile(symbols, device, nvml_enum) {
             Ok(told) => profiles.push(complete(symbols, device, total, row.as_ref(), told)),
-            Err(CallError::Returned(NvmlReturn::InvalidArgument)) => break,
+            // The end; or no function or no leave to ask, and the catalog has to do.
+            Err(
+                CallError::Returned(NvmlReturn::InvalidArgument | NvmlReturn::NoPermission)
+                | CallError::Missing(_),
+            ) => break,
             Err(CallError::Returned(NvmlReturn::NotSupported)) => {}
-            // Without the function, or without leave, the catalog has to do.
-            Err(CallError::Missing(_) | CallError::Returned(NvmlReturn::NoPermission)) => break,
             Err(error) => return Err(error),
         }
     }

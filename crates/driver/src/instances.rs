@@ -85,7 +85,7 @@ pub(crate) fn gpu_instances_of(
     match symbols.gpu_instances(gpu, profile.get()) {
         Ok(handles) => handles
             .into_iter()
-            .filter(|handle| !handle.is_none())
+            .filter(|handle| *handle != GpuInstanceHandle::NONE)
             .map(|handle| describe(symbols, handle))
             .filter(|described| !is_gone(described))
             .collect(),
@@ -129,7 +129,7 @@ pub(crate) fn describe_compute(
 ) -> Call<FoundCompute> {
     let mut info = nvmlComputeInstanceInfo_t::zeroed();
     let mig = match symbols.nvmlComputeInstanceGetInfo_v2(handle, &mut info) {
-        Ok(()) => Some(Device::from_raw(info.device)).filter(|mig| !mig.is_none()),
+        Ok(()) => Some(Device::from_raw(info.device)).filter(|mig| *mig != Device::NONE),
         Err(error) if error.wants_older_form() => {
             // The old form fills in the parent where the new one has the MIG device.
             symbols.nvmlComputeInstanceGetInfo(handle, &mut info)?;
@@ -184,7 +184,7 @@ pub(crate) fn compute_instances_of(
     match symbols.compute_instances(instance, profile.get()) {
         Ok(handles) => handles
             .into_iter()
-            .filter(|handle| !handle.is_none())
+            .filter(|handle| *handle != ComputeInstanceHandle::NONE)
             .map(|handle| describe_compute(symbols, handle))
             .filter(|described| !is_gone(described))
             .collect(),

@@ -17,7 +17,9 @@ use nvml_wrapper_sys::bindings::{
 };
 
 use crate::returns::NvmlReturn;
-use crate::symbols::{Call, CallError, ComputeInstanceHandle, Device, GpuInstanceHandle, Symbols};
+use crate::symbols::{
+    Call, CallError, ComputeInstanceHandle, Device, GpuInstanceHandle, Symbols, succeeded,
+};
 
 /// Room for lists whose size NVML is not told: no GPU has more than 15 instances, 8 compute
 /// instances in one, or 12 placements of a profile.
@@ -191,11 +193,9 @@ impl Symbols {
         value.fieldId = field;
         // SAFETY: one value is given and the count says so.
         unsafe { self.nvmlDeviceGetFieldValues(device, 1, &raw mut value) }?;
-        match NvmlReturn::from(value.nvmlReturn) {
-            // SAFETY: any bytes are a number, and those NVML did not write are zero.
-            NvmlReturn::Success => Ok(unsafe { value.value.uiVal }),
-            other => Err(CallError::Returned(other)),
-        }
+        succeeded(value.nvmlReturn)?;
+        // SAFETY: any bytes are a number, and those NVML did not write are zero.
+        Ok(unsafe { value.value.uiVal })
     }
 
     /// A profile with name and capabilities; INVALID_ARGUMENT beyond the last enum value.

@@ -165,8 +165,7 @@ impl NvmlReturn {
             Self::GpuNotFound => "No supported GPUs were found",
             Self::InvalidState => "Resource not in correct state to perform requested operation",
             Self::ResetTypeNotSupported => "Requested reset type is not supported",
-            Self::Unknown => "Unknown Error",
-            Self::Other(_) => "Unknown Error",
+            Self::Unknown | Self::Other(_) => "Unknown Error",
         }
     }
 

@@ -3,8 +3,10 @@
 //! Must never fail as a whole because one GPU does: that GPU appears with its health and what is
 //! known of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use model::catalog::Board;
 use model::{
     GpuIndex, GpuMinor, GpuSnapshot, GpuUuid, Health, MemoryMib, MigMode, MigState, NodeSnapshot,
     PciAddress, Timestamp,
@@ -15,7 +17,7 @@ use crate::contents;
 use crate::driver::Driver;
 use crate::error::DriverError;
 use crate::geometry::{KnownGeometry, board_of, read_geometry};
-use crate::raw::{Plain, newest};
+use crate::raw::Plain;
 use crate::returns::NvmlReturn;
 use crate::session::{Session, lock, read};
 use crate::symbols::{Call, CallError, Device, Symbols};
@@ -55,7 +57,9 @@ impl Driver {
     /// never seen before. A GPU seen before comes back with its health instead.
     pub fn gpu_snapshot(&self, gpu: &GpuUuid) -> Result<GpuSnapshot, DriverError> {
         let session = self.session()?;
-        let driver = self.driver_version(&session)?;
+        let version = session.symbols().driver_version();
+        let driver =
+            version.map_err(|error| session.failure(error, None, "read the driver version"))?;
         match session.gpu(gpu) {
             Ok(device) => {
                 let index = read(|index| session.symbols().nvmlDeviceGetIndex(device, index));
@@ -72,11 +76,6 @@ impl Driver {
                 (_, _) => Err(error),
             },
         }
-    }
-
-    pub(crate) fn driver_version(&self, session: &Session) -> Result<String, DriverError> {
-        let version = session.symbols().driver_version();
-        version.map_err(|error| session.failure(error, None, "read the driver version"))
     }
 
     fn known(&self, gpu: &GpuUuid) -> Option<GpuSnapshot> {
@@ -153,17 +152,18 @@ impl Driver {
         }
         let pci = reader.pci().unwrap_or_else(|_| nvmlPciInfo_t::zeroed());
         let board = board_of(pci.pciDeviceId, pci.pciSubSystemId, &gpu.name);
-        let total = match (gpu.memory, board) {
-            (MemoryMib { .. }, Some(board)) if gpu.memory.get() == 0 => board.total_memory(),
-            (told, _) => told,
-        };
+        // Memory of a GPU with MIG on is hidden from those without the right to monitor.
+        if gpu.memory.get() == 0 {
+            gpu.memory = board.map_or(gpu.memory, Board::total_memory);
+        }
+        let total = gpu.memory;
         let read = read_geometry(reader.symbols, reader.device, total, board);
         if let Some(Some((geometry, from_nvml))) = reader.ask(read) {
             let geometry = Arc::new(geometry);
             gpu.geometry = Some(Arc::clone(&geometry));
             let driver = driver.to_owned();
             let known =
-                KnownGeometry { driver, geometry, from_nvml, compute_read: Default::default() };
+                KnownGeometry { driver, geometry, from_nvml, compute_read: BTreeSet::new() };
             lock(&self.geometries).insert(gpu.uuid.clone(), known);
         }
     }

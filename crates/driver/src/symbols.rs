@@ -74,16 +74,6 @@ macro_rules! handles {
             impl $name {
                 /// No handle; NVML answers it with INVALID_ARGUMENT.
                 pub(crate) const NONE: Self = Self(core::ptr::null_mut());
-
-                /// Wraps what NVML gave.
-                pub(crate) const fn from_raw(raw: $raw) -> Self {
-                    Self(raw)
-                }
-
-                /// Whether it is no handle.
-                pub(crate) const fn is_none(self) -> bool {
-                    self.0.is_null()
-                }
             }
         )*
     };
@@ -98,6 +88,13 @@ handles! {
     ComputeInstanceHandle(nvmlComputeInstance_t);
     /// A set of events.
     EventSet(nvmlEventSet_t);
+}
+
+impl Device {
+    /// Wraps the handle a struct of NVML carries.
+    pub(crate) const fn from_raw(raw: nvmlDevice_t) -> Self {
+        Self(raw)
+    }
 }
 
 macro_rules! symbols {
@@ -174,11 +171,10 @@ macro_rules! symbols {
     };
 }
 
-fn succeeded(code: nvmlReturn_t) -> Call<()> {
-    match NvmlReturn::from(code) {
-        NvmlReturn::Success => Ok(()),
-        other => Err(CallError::Returned(other)),
-    }
+/// Success, or what else a code means.
+pub(crate) fn succeeded(code: nvmlReturn_t) -> Call<()> {
+    let result = NvmlReturn::from(code);
+    if result == NvmlReturn::Success { Ok(()) } else { Err(CallError::Returned(result)) }
 }
 
 impl Symbols {
@@ -232,7 +228,6 @@ symbols! {
             device: Device, index: c_uint, mig: &mut Device,
         );
         fn nvmlDeviceGetDeviceHandleFromMigDeviceHandle(mig: Device, device: &mut Device);
-        fn nvmlDeviceIsMigDeviceHandle(device: Device, is_mig: &mut c_uint);
         fn nvmlDeviceGetGpuInstanceId(mig: Device, id: &mut c_uint);
         fn nvmlDeviceGetComputeInstanceId(mig: Device, id: &mut c_uint);
         fn nvmlDeviceGetAttributes_v2(mig: Device, attributes: &mut nvmlDeviceAttributes_t);
