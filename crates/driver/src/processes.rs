@@ -118,7 +118,10 @@ mod tests {
             found.add(&process);
         }
         let seven = GpuProcess { pid: 7, memory: Some(MemoryMib::new(5)) };
-        assert_eq!(found.on(GpuInstanceId::new(2), ComputeInstanceId::new(0)), [seven.clone()]);
+        assert_eq!(
+            found.on(GpuInstanceId::new(2), ComputeInstanceId::new(0)),
+            std::slice::from_ref(&seven)
+        );
         assert_eq!(found.on_whole_gpu(), [GpuProcess { pid: 8, memory: None }]);
         assert_eq!(found.all().len(), 3);
         assert_eq!(joined(vec![seven.clone()], vec![seven.clone()]), [seven]);

@@ -131,17 +131,24 @@ fn growing<T: Plain>(call: impl Fn(&mut c_uint, *mut T) -> Call<()>) -> Call<Vec
     }
 }
 
-/// The first answer that is not a reason to try an older form of the call.
+/// The first answer that is not a reason to try an older form of the call. If none is, the error is
+/// what the newest form present returned.
 pub(crate) fn newest<T>(forms: &[&dyn Fn() -> Call<T>]) -> Call<T> {
-    let mut result = Err(CallError::Returned(NvmlReturn::FunctionNotFound));
+    let mut failed: Option<CallError> = None;
     for form in forms {
-        result = form();
-        match &result {
-            Err(error) if error.wants_older_form() => {}
-            Ok(_) | Err(_) => return result,
+        match form() {
+            Ok(value) => return Ok(value),
+            Err(error) if !error.wants_older_form() => return Err(error),
+            Err(error) => {
+                failed = match (failed, error) {
+                    (None | Some(CallError::Missing(_)), CallError::Returned(_))
+                    | (None, CallError::Missing(_)) => Some(error),
+                    (earlier, _) => earlier,
+                };
+            }
         }
     }
-    result
+    Err(failed.unwrap_or(CallError::Returned(NvmlReturn::FunctionNotFound)))
 }
 
 fn old_process(old: &nvmlProcessInfo_v1_t) -> nvmlProcessInfo_t {
@@ -376,5 +383,49 @@ impl Symbols {
                 self.nvmlDeviceGetMPSComputeRunningProcesses(device, count, buffer)
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_form_that_answers_counts() {
+        let missing = || Err(CallError::Missing("new"));
+        let returned = |result| move || Err(CallError::Returned(result));
+        let refuses = returned(NvmlReturn::InvalidArgument);
+        let lost = returned(NvmlReturn::GpuIsLost);
+        assert_eq!(newest(&[&missing, &|| Ok(1)]), Ok(1));
+        assert_eq!(newest::<u32>(&[&refuses, &missing]), refuses());
+        assert_eq!(newest::<u32>(&[&missing, &refuses]), refuses());
+        assert_eq!(newest(&[&lost, &|| Ok(1)]), lost());
+        assert_eq!(newest::<u32>(&[&missing, &missing]), missing());
+    }
+
+    #[test]
+    fn version_words_are_those_of_the_header() {
+        assert_eq!(version_word::<nvmlGpuInstanceProfileInfo_v2_t>(2), 0x0200_0098);
+        assert_eq!(version_word::<nvmlGpuInstanceProfileInfo_v3_t>(3), 0x0300_0098);
+    }
+
+    #[test]
+    fn lists_are_cut_to_what_was_told_and_never_beyond_the_room() {
+        let told = |count: u32| {
+            list::<nvmlGpuInstancePlacement_t>(4, |_, out| {
+                *out = count;
+                Ok(())
+            })
+        };
+        assert_eq!(told(3).unwrap().len(), 3);
+        assert_eq!(told(1000).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn growing_stops_where_sizes_never_suffice() {
+        let never = growing::<nvmlProcessInfo_t>(|_, _| {
+            Err(CallError::Returned(NvmlReturn::InsufficientSize))
+        });
+        assert_eq!(never.unwrap_err(), CallError::Returned(NvmlReturn::InsufficientSize));
     }
 }
