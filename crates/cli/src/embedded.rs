@@ -16,14 +16,14 @@ const FILE_NAME: &str = "libnvidia-ml.so.1";
 /// Some programs ask for the name without a version first.
 const SHORT_NAME: &str = "libnvidia-ml.so";
 
-/// Puts the library into `DIR/lib/SHA256/` unless it is there already, and gives that folder.
+/// Puts the library into `DIR/SHA256/` unless it is there already, and gives that folder.
 /// Programs find it with the folder in `LD_LIBRARY_PATH`. Any number of processes may do this at
 /// the same time; libraries of other versions stay for the programs that run with them.
 ///
 /// # Errors
 /// What the system said when a folder or a file could not be made.
 pub fn unpack(dir: &Path) -> io::Result<PathBuf> {
-    let folder = dir.join("lib").join(SHA256);
+    let folder = dir.join(SHA256);
     let library = folder.join(FILE_NAME);
     if !holds(&library, LIBRARY) {
         DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
