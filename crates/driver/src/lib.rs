@@ -7,6 +7,7 @@
 //! and holds no lock across a call, so callers run it in one worker per GPU and a hung GPU freezes
 //! only its own.
 
+mod activity;
 mod answers;
 mod change;
 mod contents;
@@ -26,6 +27,7 @@ mod session;
 mod snapshot;
 mod symbols;
 
+pub use activity::{Activity, ActivitySample};
 pub use answers::{
     DriverEvent, DriverEventKind, GpuExtras, GpuPath, MemoryUse, MigAttributes, MigDevice,
     TopologyMatrix, Versions,

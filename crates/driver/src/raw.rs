@@ -10,15 +10,16 @@ use core::mem::size_of;
 
 use nvml_wrapper_sys::bindings::{
     nvmlComputeInstanceInfo_t, nvmlComputeInstancePlacement_t, nvmlComputeInstanceProfileInfo_t,
-    nvmlDeviceAttributes_t, nvmlEventData_t, nvmlFieldValue_t, nvmlGpuInstanceInfo_t,
-    nvmlGpuInstancePlacement_t, nvmlGpuInstanceProfileInfo_t, nvmlGpuInstanceProfileInfo_v2_t,
-    nvmlGpuInstanceProfileInfo_v3_t, nvmlMemory_t, nvmlPciInfo_t, nvmlProcessInfo_t,
-    nvmlProcessInfo_v1_t, nvmlUtilization_t,
+    nvmlDeviceAttributes_t, nvmlEventData_t, nvmlFieldValue_t, nvmlGpmSupport_t,
+    nvmlGpuInstanceInfo_t, nvmlGpuInstancePlacement_t, nvmlGpuInstanceProfileInfo_t,
+    nvmlGpuInstanceProfileInfo_v2_t, nvmlGpuInstanceProfileInfo_v3_t, nvmlMemory_t, nvmlPciInfo_t,
+    nvmlProcessInfo_t, nvmlProcessInfo_v1_t, nvmlUtilization_t,
 };
 
 use crate::returns::NvmlReturn;
 use crate::symbols::{
-    Call, CallError, ComputeInstanceHandle, Device, GpuInstanceHandle, Symbols, succeeded,
+    Call, CallError, ComputeInstanceHandle, Device, GpmSampleHandle, GpuInstanceHandle, Symbols,
+    succeeded,
 };
 
 /// Room for lists whose size NVML is not told: no GPU has more than 15 instances, 8 compute
@@ -64,6 +65,7 @@ plain! {
     nvmlGpuInstanceProfileInfo_v3_t = 152,
     nvmlMemory_t = 24,
     nvmlPciInfo_t = 68,
+    nvmlGpmSupport_t = 8,
     nvmlProcessInfo_t = 24,
     nvmlProcessInfo_v1_t = 16,
     nvmlUtilization_t = 8,
@@ -75,6 +77,47 @@ plain! {
 /// The version word of a versioned struct.
 const fn version_word<T>(version: u32) -> c_uint {
     size_of::<T>() as c_uint | version << 24
+}
+
+/// The metrics asked for: graphics utilisation, SM utilisation, SM occupancy, memory bandwidth
+/// (`NVML_GPM_METRIC_*`).
+pub(crate) const GPM_METRICS: [c_uint; 4] = [1, 2, 3, 10];
+
+/// One metric of a request (`nvmlGpmMetric_t`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GpmMetric {
+    id: c_uint,
+    pub(crate) result: c_uint,
+    pub(crate) value: f64,
+    texts: [usize; 3],
+}
+
+/// `nvmlGpmMetricsGet_t` with the largest array any header gave it: the bound grew from 98 to 333
+/// while the version stayed 1, and a library may clear all of its own.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GpmMetricsRequest {
+    version: c_uint,
+    count: c_uint,
+    earlier: GpmSampleHandle,
+    later: GpmSampleHandle,
+    pub(crate) metrics: [GpmMetric; 333],
+}
+
+const _: () = assert!(size_of::<GpmMetric>() == 40);
+const _: () = assert!(size_of::<GpmMetricsRequest>() == 13_344);
+
+impl GpmMetricsRequest {
+    /// Asks for [`GPM_METRICS`] between two samples.
+    pub(crate) fn new(earlier: GpmSampleHandle, later: GpmSampleHandle) -> Box<Self> {
+        let none = GpmMetric { id: 0, result: 0, value: 0.0, texts: [0; 3] };
+        let mut metrics = [none; 333];
+        for (metric, id) in metrics.iter_mut().zip(GPM_METRICS) {
+            metric.id = id;
+        }
+        Box::new(Self { version: 1, count: GPM_METRICS.len() as c_uint, earlier, later, metrics })
+    }
 }
 
 /// Which list of processes.
@@ -203,6 +246,13 @@ impl Symbols {
         succeeded(value.nvmlReturn)?;
         // SAFETY: any bytes are a number, and those NVML did not write are zero.
         Ok(unsafe { value.value.uiVal })
+    }
+
+    /// Computes the metrics of a request.
+    pub(crate) fn gpm_metrics(&self, request: &mut GpmMetricsRequest) -> Call<()> {
+        // SAFETY: the request is laid out as nvmlGpmMetricsGet_t, at least as long as any version of
+        // it, and its samples are alive.
+        unsafe { self.nvmlGpmMetricsGet((&raw mut *request).cast()) }
     }
 
     /// A profile with name and capabilities; INVALID_ARGUMENT beyond the last enum value.

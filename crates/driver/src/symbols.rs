@@ -13,10 +13,10 @@ use core::ptr::NonNull;
 use nvml_wrapper_sys::bindings::{
     nvmlComputeInstance_t, nvmlComputeInstanceInfo_t, nvmlComputeInstancePlacement_t,
     nvmlComputeInstanceProfileInfo_t, nvmlDevice_t, nvmlDeviceAttributes_t, nvmlEventData_t,
-    nvmlEventSet_t, nvmlFieldValue_t, nvmlGpuInstance_t, nvmlGpuInstanceInfo_t,
-    nvmlGpuInstancePlacement_t, nvmlGpuInstanceProfileInfo_t, nvmlGpuInstanceProfileInfo_v2_t,
-    nvmlMemory_t, nvmlPciInfo_t, nvmlProcessInfo_t, nvmlProcessInfo_v1_t, nvmlReturn_t,
-    nvmlUtilization_t,
+    nvmlEventSet_t, nvmlFieldValue_t, nvmlGpmMetricsGet_t, nvmlGpmSample_t, nvmlGpmSupport_t,
+    nvmlGpuInstance_t, nvmlGpuInstanceInfo_t, nvmlGpuInstancePlacement_t,
+    nvmlGpuInstanceProfileInfo_t, nvmlGpuInstanceProfileInfo_v2_t, nvmlMemory_t, nvmlPciInfo_t,
+    nvmlProcessInfo_t, nvmlProcessInfo_v1_t, nvmlReturn_t, nvmlUtilization_t,
 };
 
 use crate::library::Resolver;
@@ -88,6 +88,8 @@ handles! {
     ComputeInstanceHandle(nvmlComputeInstance_t);
     /// A set of events.
     EventSet(nvmlEventSet_t);
+    /// Counters at one moment.
+    GpmSampleHandle(nvmlGpmSample_t);
 }
 
 impl Device {
@@ -280,6 +282,11 @@ symbols! {
         fn nvmlEventSetCreate(set: &mut EventSet);
         fn nvmlEventSetWait_v2(set: EventSet, data: &mut nvmlEventData_t, milliseconds: c_uint);
         fn nvmlEventSetFree(set: EventSet);
+        fn nvmlGpmQueryDeviceSupport(device: Device, support: &mut nvmlGpmSupport_t);
+        fn nvmlGpmSampleAlloc(sample: &mut GpmSampleHandle);
+        fn nvmlGpmSampleFree(sample: GpmSampleHandle);
+        fn nvmlGpmSampleGet(device: Device, sample: GpmSampleHandle);
+        fn nvmlGpmMigSampleGet(device: Device, instance_id: c_uint, sample: GpmSampleHandle);
     }
     raw {
         fn nvmlSystemGetDriverVersion(text: *mut c_char, length: c_uint);
@@ -288,6 +295,7 @@ symbols! {
         fn nvmlDeviceGetUUID(device: Device, text: *mut c_char, length: c_uint);
         fn nvmlDeviceGetName(device: Device, text: *mut c_char, length: c_uint);
         fn nvmlDeviceGetSerial(device: Device, text: *mut c_char, length: c_uint);
+        fn nvmlGpmMetricsGet(request: *mut nvmlGpmMetricsGet_t);
         fn nvmlDeviceGetFieldValues(device: Device, count: i32, values: *mut nvmlFieldValue_t);
         fn nvmlDeviceGetGpuInstanceProfileInfoV(
             device: Device, profile: c_uint, info: *mut nvmlGpuInstanceProfileInfo_v2_t,
