@@ -1,1 +1,55 @@
-fn main() {}
+//! Chores of the project, run as `cargo xtask VERB`.
+//!
+//! Must never be needed to build or to run migd.
+
+mod architecture;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+const USAGE: &str = "\
+usage: cargo xtask VERB
+
+verbs:
+  architecture   check the arrows between crates, what pure crates may use, and lint tables
+";
+
+fn main() -> anyhow::Result<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some("architecture"), None) => architecture(),
+        (Some("help" | "-h" | "--help"), None) => {
+            io::stdout().write_all(USAGE.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            io::stderr().write_all(USAGE.as_bytes())?;
+            Ok(ExitCode::from(3))
+        }
+    }
+}
+
+/// Prints what is wrong and what is worth a look; the exit status is 1 if anything is wrong.
+fn architecture() -> anyhow::Result<ExitCode> {
+    let report = architecture::of_this_workspace().context("cannot look at the workspace")?;
+    let mut out = io::stdout().lock();
+    for note in &report.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    for violation in &report.violations {
+        writeln!(out, "wrong: {violation}")?;
+    }
+    let (crates, edges) = (report.crates, report.edges);
+    if report.violations.is_empty() {
+        writeln!(out, "architecture: {crates} crates and {edges} arrows between them, as agreed")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(
+        out,
+        "architecture: {} things are wrong; see ARCHITECTURE.md",
+        report.violations.len()
+    )?;
+    Ok(ExitCode::FAILURE)
+}
