@@ -146,3 +146,59 @@ impl BoardPrices {
         top + libm::log(terms.iter().map(|term| libm::exp(term - top)).sum())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::sync::Arc;
+    use model::{PlacedProfile, catalog};
+
+    /// The formula of the module, term by term, where nothing underflows.
+    fn direct(pool: &Pool, tables: &GeometryTables, from: ClassId, to: ClassId) -> f64 {
+        let pairs = tables.capacities(from).iter().zip(tables.capacities(to)).enumerate();
+        let loss = pairs.map(|(profile, (before, after))| {
+            let share = pool.shares[profile];
+            let width = WIDTH * share * f64::from(pool.gpus) / 10.0 + 0.5;
+            let plenty = pool.capacity[profile] as f64;
+            let left = plenty - f64::from(before - after);
+            share * (libm::exp(-left / width) - libm::exp(-plenty / width))
+        });
+        loss.sum()
+    }
+
+    #[test]
+    fn tabulated_prices_are_the_formula_up_to_one_factor() {
+        let geometry = Arc::new(catalog::board("a100-sxm4-40gb").unwrap().geometry());
+        let tables = GeometryTables::new(&geometry);
+        for gpus in [1, 3, 40] {
+            let mut pool = Pool::new(&tables, &Forecast::unknown());
+            pool.add(&tables, tables.empty(), gpus);
+            let prices = Prices::new(core::slice::from_ref(&pool), &[&tables]);
+            let factors: Vec<f64> = tables
+                .parts()
+                .iter()
+                .map(|part: &PlacedProfile| {
+                    let to = tables.class_of([*part]).unwrap();
+                    let cost = prices.cost(0, &tables, tables.empty(), to);
+                    cost / direct(&pool, &tables, tables.empty(), to)
+                })
+                .collect();
+            for factor in &factors {
+                assert!((factor / factors[0] - 1.0).abs() < 1e-6, "{gpus}: {factors:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn losing_nothing_is_cheaper_than_any_loss() {
+        let geometry = Arc::new(catalog::board("a100-sxm4-40gb").unwrap().geometry());
+        let tables = GeometryTables::new(&geometry);
+        let mut pool = Pool::new(&tables, &Forecast::unknown());
+        pool.add(&tables, tables.empty(), 1_000_000);
+        let prices = Prices::new(&[pool], &[&tables]);
+        let to = tables.class_of([tables.parts()[0]]).unwrap();
+        let nothing = prices.cost(0, &tables, to, to);
+        let something = prices.cost(0, &tables, tables.empty(), to);
+        assert_eq!(nothing.total_cmp(&something), core::cmp::Ordering::Less);
+    }
+}

@@ -6,7 +6,6 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use model::{
     Geometry, GpuInstance, GpuInstanceId, GpuInstanceProfileId, GpuSnapshot, GpuUuid,
@@ -15,7 +14,10 @@ use model::{
 
 use crate::room::Planner;
 use crate::steps::{self, PlanError};
-use crate::tables::{ClassId, GeometryTables, PartId};
+use crate::tables::{ClassId, GeometryTables};
+
+mod search;
+mod shortfall;
 
 /// What a GPU shall hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,21 +113,6 @@ struct Present<'a> {
     class: ClassId,
 }
 
-/// A whole layout that was found, as good as [`Found::order`] says; less is better.
-struct Found {
-    target: Vec<PlacedProfile>,
-    class: ClassId,
-    kept: usize,
-}
-
-impl Found {
-    /// For targets that meet the desire: fewest destroyed is most kept, and with the number of
-    /// instances given by the desire that is fewest created too.
-    fn order(&self, tables: &GeometryTables) -> (Reverse<usize>, Reverse<u32>, &[PlacedProfile]) {
-        (Reverse(self.kept), Reverse(tables.worth(self.class)), &self.target)
-    }
-}
-
 impl Planner {
     /// The plan that brings one GPU to what is desired: of all legal layouts that meet it and keep
     /// whatever is busy or in `protected`, the one that destroys the fewest instances, creates the
@@ -195,110 +182,6 @@ impl<'a> Present<'a> {
         }
     }
 
-    /// The best layout that meets `desired` with `fixed` (of class `base`) in it.
-    fn search(&self, base: ClassId, desired: &Desired) -> Option<Found> {
-        self.search_with(base, &self.fixed_parts(), desired)
-    }
-
-    fn fixed_parts(&self) -> Vec<PlacedProfile> {
-        self.fixed.iter().map(|(part, _)| *part).collect()
-    }
-
-    fn search_with(
-        &self,
-        base: ClassId,
-        fixed: &[PlacedProfile],
-        desired: &Desired,
-    ) -> Option<Found> {
-        match desired {
-            Desired::Counts(counts) => {
-                let mut left = counts.clone();
-                for part in fixed {
-                    let count = left.get_mut(&part.profile).filter(|count| **count > 0)?;
-                    *count -= 1;
-                }
-                let wanted: Vec<(GpuInstanceProfileId, u32)> = left.into_iter().collect();
-                let mut best = None;
-                let mut stack = fixed.to_vec();
-                self.place(base, &wanted, 0, &mut stack, &mut best);
-                best
-            }
-            Desired::Exact(parts) => {
-                if !fixed.iter().all(|part| parts.contains(part)) {
-                    return None;
-                }
-                let rest = parts.iter().filter(|part| !fixed.contains(part)).copied();
-                let class = self.tables.extend(base, rest)?;
-                Some(self.found(class, parts.iter().copied().collect()))
-            }
-            Desired::Room { profile, count } => self.make_room(base, fixed, *profile, *count),
-        }
-    }
-
-    fn found(&self, class: ClassId, mut target: Vec<PlacedProfile>) -> Found {
-        target.sort_unstable();
-        let kept = self.idle.iter().filter(|(part, _)| target.binary_search(part).is_ok()).count();
-        Found { target, class, kept }
-    }
-
-    fn keep_better(&self, best: &mut Option<Found>, found: Found) {
-        let better =
-            best.as_ref().is_none_or(|best| found.order(self.tables) < best.order(self.tables));
-        if better {
-            *best = Some(found);
-        }
-    }
-
-    /// Places what is wanted in every legal way, profile by profile, each set of places once.
-    fn place(
-        &self,
-        class: ClassId,
-        wanted: &[(GpuInstanceProfileId, u32)],
-        from: usize,
-        stack: &mut Vec<PlacedProfile>,
-        best: &mut Option<Found>,
-    ) {
-        let Some(((profile, count), rest)) = wanted.split_first() else {
-            return self.keep_better(best, self.found(class, stack.clone()));
-        };
-        if *count == 0 {
-            return self.place(class, rest, 0, stack, best);
-        }
-        if self.tables.capacity(class, *profile) < *count {
-            return;
-        }
-        let ids: Vec<PartId> = self.tables.parts_of(*profile).collect();
-        for (index, id) in ids.iter().enumerate().skip(from) {
-            let Some(next) = self.tables.after(class, *id) else { continue };
-            stack.push(self.tables.part(*id));
-            let mut remaining = alloc::vec![(*profile, *count - 1)];
-            remaining.extend_from_slice(rest);
-            self.place(next, &remaining, index + 1, stack, best);
-            stack.pop();
-        }
-    }
-
-    /// Keeps as many idle instances as leave room for `count` of `profile`.
-    fn make_room(
-        &self,
-        base: ClassId,
-        fixed: &[PlacedProfile],
-        profile: GpuInstanceProfileId,
-        count: u32,
-    ) -> Option<Found> {
-        let mut best = None;
-        for keep in 0..1u32 << self.idle.len().min(16) {
-            let kept = self.idle.iter().enumerate().filter(|(i, _)| keep >> i & 1 == 1);
-            let kept: Vec<PlacedProfile> = kept.map(|(_, (part, _))| *part).collect();
-            let Some(class) = self.tables.extend(base, kept.iter().copied()) else { continue };
-            if self.tables.capacity(class, profile) >= count {
-                let target = fixed.iter().copied().chain(kept).collect();
-                self.keep_better(&mut best, self.found(class, target));
-            }
-        }
-        best
-    }
-
     /// Writes the plan that leads from what is there to `target`.
     fn write(
         &self,
@@ -335,119 +218,5 @@ impl<'a> Present<'a> {
         report.untouchable.sort_unstable();
         report.destroyed.sort_unstable();
         Ok((Plan { purpose, steps }, report))
-    }
-
-    fn impossible(&self, desired: &Desired) -> Impossible {
-        let gpu = self.gpu.uuid.clone();
-        let best = self.best(desired);
-        match self.blockers(desired) {
-            Some(blockers) => Impossible::Blocked { gpu, blockers, best },
-            None => Impossible::TooMuch { gpu, best },
-        }
-    }
-
-    /// The smallest set of fixed instances without which the desire can be met. They may be part
-    /// of the target all the same: without them means that they may be destroyed.
-    fn blockers(&self, desired: &Desired) -> Option<Vec<GpuInstanceId>> {
-        let count = self.fixed.len().min(16);
-        let mut sets: Vec<u32> = (1..1u32 << count).collect();
-        sets.sort_by_key(|set| (set.count_ones(), *set));
-        let gone = sets.into_iter().find(|gone| {
-            let stays = self.fixed.iter().enumerate().filter(|(i, _)| gone >> i & 1 == 0);
-            let stays: Vec<PlacedProfile> = stays.map(|(_, (part, _))| *part).collect();
-            let class = self.tables.class_of(stays.iter().copied());
-            class.is_some_and(|class| self.search_with(class, &stays, desired).is_some())
-        })?;
-        let ids = self.fixed.iter().enumerate().filter(|(i, _)| gone >> i & 1 == 1);
-        let mut ids: Vec<GpuInstanceId> = ids.map(|(_, (_, instance))| instance.id).collect();
-        ids.sort_unstable();
-        Some(ids)
-    }
-
-    /// The most of the desire that fits beside what is fixed.
-    fn best(&self, desired: &Desired) -> Best {
-        let mut missing = match desired {
-            Desired::Counts(counts) => counts.clone(),
-            Desired::Room { profile, count } => BTreeMap::from([(*profile, *count)]),
-            Desired::Exact(parts) => parts.iter().fold(BTreeMap::new(), |mut counts, part| {
-                *counts.entry(part.profile).or_insert(0) += 1;
-                counts
-            }),
-        };
-        let fixed = self.fixed_parts();
-        for part in &fixed {
-            let asked = match desired {
-                Desired::Counts(_) => true,
-                Desired::Exact(parts) => parts.contains(part),
-                Desired::Room { .. } => false,
-            };
-            if let Some(count) = missing.get_mut(&part.profile).filter(|_| asked) {
-                *count = count.saturating_sub(1);
-            }
-        }
-        let added = self.most(desired, &missing);
-        for part in &added {
-            if let Some(count) = missing.get_mut(&part.profile) {
-                *count = count.saturating_sub(1);
-            }
-        }
-        missing.retain(|_, count| *count > 0);
-        let stays: Vec<PlacedProfile> =
-            if matches!(desired, Desired::Room { .. }) { fixed } else { [fixed, added].concat() };
-        Best { target: self.found(self.class, stays).target, missing }
-    }
-
-    /// The parts that can be added to what is fixed: the most units of what is missing, then the
-    /// most instances.
-    fn most(
-        &self,
-        desired: &Desired,
-        missing: &BTreeMap<GpuInstanceProfileId, u32>,
-    ) -> Vec<PlacedProfile> {
-        let may = |part: &PlacedProfile| match desired {
-            Desired::Exact(parts) => parts.contains(part),
-            Desired::Counts(_) | Desired::Room { .. } => true,
-        };
-        let ids: Vec<PartId> = missing
-            .keys()
-            .flat_map(|profile| self.tables.parts_of(*profile))
-            .filter(|id| may(&self.tables.part(*id)))
-            .collect();
-        let mut search =
-            Most { tables: self.tables, ids, left: missing.clone(), stack: Vec::new(), best: None };
-        search.go(self.class, 0, 0);
-        search.best.map(|(_, parts)| parts).unwrap_or_default()
-    }
-}
-
-/// The search for the most that fits.
-struct Most<'a> {
-    tables: &'a GeometryTables,
-    ids: Vec<PartId>,
-    left: BTreeMap<GpuInstanceProfileId, u32>,
-    stack: Vec<PlacedProfile>,
-    best: Option<((u32, usize), Vec<PlacedProfile>)>,
-}
-
-impl Most<'_> {
-    fn go(&mut self, class: ClassId, from: usize, units: u32) {
-        let value = (units, self.stack.len());
-        if self.best.as_ref().is_none_or(|(best, _)| value > *best) {
-            self.best = Some((value, self.stack.clone()));
-        }
-        for index in from..self.ids.len() {
-            let id = self.ids[index];
-            let part = self.tables.part(id);
-            let Some(next) = self.tables.after(class, id) else { continue };
-            let left = self.left.get(&part.profile).copied().unwrap_or(0);
-            if left == 0 {
-                continue;
-            }
-            self.left.insert(part.profile, left - 1);
-            self.stack.push(part);
-            self.go(next, index + 1, units + u32::from(part.placement.size.get()));
-            self.stack.pop();
-            self.left.insert(part.profile, left);
-        }
     }
 }
