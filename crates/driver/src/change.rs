@@ -284,7 +284,8 @@ fn create_compute(
         );
         match made {
             Ok(()) => return Ok(handle),
-            Err(CallError::Missing(_)) if is_whole(geometry, instance, profile) => {}
+            Err(CallError::Missing(_) | CallError::Returned(NvmlReturn::FunctionNotFound))
+                if is_whole(geometry, instance, profile) => {}
             Err(error) => return Err(error),
         }
     }
