@@ -1,0 +1,433 @@
+//! The actor: the one owner of the state and the journal.
+//!
+//! Commands come in, are decided in batches, committed once, published, answered; then their
+//! effects run. Must never do anything that waits for a GPU or a process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use broker::event::Stamped;
+use broker::{Command, Decision, Effect, Event, Policy, Refusal, Reply, State, World};
+use host::DaemonClock;
+use model::{GpuSnapshot, GpuUuid, LeaseId, NodeSnapshot, Purpose};
+use planner::{Forecast, Planner};
+use store::{Journal, Recorded, StoreError};
+use tokio::sync::{oneshot, watch};
+
+use crate::hands::Hands;
+use crate::published::Published;
+
+/// Commands decided before one commit: enough to share the cost of a commit among a crowd, few
+/// enough that the first of them does not wait noticeably.
+const BATCH: usize = 64;
+/// How often time is looked at while something waits for it, and how often otherwise.
+const BRISK: Duration = Duration::from_millis(200);
+const CALM: Duration = Duration::from_secs(1);
+/// How long commands that could not be committed rest before they are tried again.
+const AFTER_FULL_DISK: Duration = Duration::from_secs(1);
+
+/// How long an idempotency key leads to the same lease.
+const KEYS_LIVE: Duration = Duration::from_secs(3600);
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejected {
+    /// The broker said no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It could not be written down.
+    #[error("it cannot be written down")]
+    NotWritten(#[source] Arc<StoreError>),
+}
+
+/// The answer to a command: what the broker says and the picture after the commit.
+pub(crate) type Answer = Result<(Reply, Published), Rejected>;
+
+/// What the actor can be asked.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Decide a command.
+    Command(Box<Envelope>),
+    /// One GPU was looked at. `epoch` is the actor's when the looking began.
+    Observed { epoch: u64, gpu: Box<GpuSnapshot> },
+    /// Every GPU was looked at.
+    ObservedAll { epoch: u64, node: Box<NodeSnapshot> },
+    /// Read events: above a number, at most so many.
+    Events { after: u64, limit: u32, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
+    /// Read the newest events.
+    Newest { limit: u32, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
+    /// Read the events of a lease.
+    History { lease: LeaseId, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
+    /// Leave.
+    Stop,
+}
+
+/// A command with its return address.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) command: Command,
+    /// The idempotency key, and whose.
+    pub(crate) key: Option<(u32, String)>,
+    /// Where the answer goes; without it the command is the daemon's own and is never given up.
+    pub(crate) reply: Option<oneshot::Sender<Answer>>,
+}
+
+impl Envelope {
+    /// A command of the daemon itself.
+    pub(crate) const fn own(command: Command) -> Self {
+        Self { command, key: None, reply: None }
+    }
+}
+
+/// The owner of state and journal.
+pub(crate) struct Actor {
+    pub(crate) state: Arc<State>,
+    pub(crate) journal: Journal,
+    pub(crate) observed: Arc<NodeSnapshot>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) clock: Arc<DaemonClock>,
+    pub(crate) planner: Planner,
+    pub(crate) forecast: Forecast,
+    pub(crate) hands: Hands,
+    pub(crate) publish: watch::Sender<Published>,
+    pub(crate) revisions: BTreeMap<LeaseId, u64>,
+    pub(crate) warnings: Arc<Vec<String>>,
+    /// Counts plans opened and ended.
+    pub(crate) epoch: Arc<std::sync::atomic::AtomicU64>,
+    /// For each GPU, the epoch of the last plan opened or ended there.
+    pub(crate) changed_at: BTreeMap<GpuUuid, u64>,
+}
+
+impl Actor {
+    /// Serves until told to stop or everybody has hung up.
+    pub(crate) fn serve(mut self, inbox: &Receiver<Message>) {
+        let mut unwritten: Vec<Envelope> = Vec::new();
+        loop {
+            let pause = if !unwritten.is_empty() {
+                AFTER_FULL_DISK
+            } else if self.is_brisk() {
+                BRISK
+            } else {
+                CALM
+            };
+            let mut batch = std::mem::take(&mut unwritten);
+            match inbox.recv_timeout(pause) {
+                Ok(first) => {
+                    let more = std::iter::from_fn(|| inbox.try_recv().ok()).take(BATCH - 1);
+                    let messages: Vec<Message> = std::iter::once(first).chain(more).collect();
+                    for message in messages {
+                        if matches!(message, Message::Stop) {
+                            return;
+                        }
+                        self.take(message, &mut batch);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => batch.push(Envelope::own(Command::Tick)),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            unwritten = self.decide_all(batch);
+        }
+    }
+
+    /// Whether something is due soon.
+    fn is_brisk(&self) -> bool {
+        self.state.leases.values().any(|lease| {
+            matches!(lease.phase, broker::Phase::Ending { .. })
+                || lease.deadline().is_some()
+                || lease.token_expires().is_some()
+                || matches!(lease.spec.patience, broker::Patience::AtMost(_))
+        })
+    }
+
+    fn take(&mut self, message: Message, batch: &mut Vec<Envelope>) {
+        match message {
+            Message::Command(envelope) => batch.push(*envelope),
+            Message::Observed { epoch, gpu } => {
+                if self.learn(epoch, *gpu) {
+                    batch.push(Envelope::own(Command::Observed));
+                }
+            }
+            Message::ObservedAll { epoch, node } => {
+                let gpus = std::mem::take(&mut Arc::make_mut(&mut self.observed).gpus);
+                let mut node = *node;
+                for gpu in &mut node.gpus {
+                    if let Some(known) = gpus.iter().find(|known| known.uuid == gpu.uuid)
+                        && !self.is_news(epoch, &gpu.uuid)
+                    {
+                        *gpu = known.clone();
+                    }
+                }
+                self.learn_geometries(&node);
+                self.observed = Arc::new(node);
+                batch.push(Envelope::own(Command::Observed));
+            }
+            Message::Events { after, limit, reply } => {
+                let _ = reply.send(self.journal.after(after, limit));
+            }
+            Message::Newest { limit, reply } => {
+                let _ = reply.send(self.journal.newest(limit));
+            }
+            Message::History { lease, reply } => {
+                let _ = reply.send(self.journal.of_lease(lease));
+            }
+            Message::Stop => {}
+        }
+    }
+
+    /// Whether a look that began at `epoch` tells more than is known of a GPU.
+    fn is_news(&self, epoch: u64, gpu: &GpuUuid) -> bool {
+        self.changed_at.get(gpu).is_none_or(|changed| *changed <= epoch)
+    }
+
+    /// Replaces what is known of one GPU; whether anything changed.
+    fn learn(&mut self, epoch: u64, gpu: GpuSnapshot) -> bool {
+        if !self.is_news(epoch, &gpu.uuid) {
+            return false;
+        }
+        let observed = Arc::make_mut(&mut self.observed);
+        let Some(known) = observed.gpus.iter_mut().find(|known| known.uuid == gpu.uuid) else {
+            return false;
+        };
+        if *known == gpu {
+            return false;
+        }
+        *known = gpu;
+        let observed = Arc::clone(&self.observed);
+        self.learn_geometries(&observed);
+        true
+    }
+
+    pub(crate) fn learn_geometries(&mut self, node: &NodeSnapshot) {
+        for geometry in node.gpus.iter().filter_map(|gpu| gpu.geometry.as_ref()) {
+            self.planner.learn(geometry);
+        }
+    }
+
+    /// Decides a batch and commits it; returns the daemon's own commands that could not be
+    /// written.
+    fn decide_all(&mut self, batch: Vec<Envelope>) -> Vec<Envelope> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        let now = self.clock.now();
+        let mut draft = (*self.state).clone();
+        let mut decided: Vec<(Envelope, Decision)> = Vec::new();
+        for mut envelope in batch {
+            if self.answer_again(now, &mut envelope, &decided) {
+                continue;
+            }
+            let world = World {
+                observed: &self.observed,
+                policy: &self.policy,
+                planner: &self.planner,
+                forecast: &self.forecast,
+                now,
+            };
+            match broker::decide(&mut draft, &world, envelope.command.clone()) {
+                Ok(decision) => decided.push((envelope, decision)),
+                Err(refusal) => {
+                    if let Some(reply) = envelope.reply {
+                        let _ = reply.send(Err(refusal.into()));
+                    }
+                }
+            }
+        }
+        match self.commit(now, draft, &decided) {
+            Ok(()) => {
+                self.finish(decided);
+                Vec::new()
+            }
+            Err(error) => give_back(decided, error),
+        }
+    }
+
+    /// Answers a request whose idempotency key was used before; whether it was.
+    fn answer_again(
+        &self,
+        now: model::Timestamp,
+        envelope: &mut Envelope,
+        decided: &[(Envelope, Decision)],
+    ) -> bool {
+        let Some((uid, key)) = &envelope.key else { return false };
+        let not_before = model::Timestamp::from_millis(
+            now.as_millis().saturating_sub(KEYS_LIVE.as_millis() as u64),
+        );
+        let twin = decided.iter().find(|(other, _)| other.key == envelope.key);
+        let known = match twin {
+            Some((_, Decision { reply: Reply::Lease(lease), .. })) => Some(*lease),
+            _ => self.journal.lease_of_key(*uid, key, not_before).ok().flatten(),
+        };
+        match (known, envelope.reply.take()) {
+            (Some(lease), Some(reply)) => {
+                let _ = reply.send(Ok((Reply::Lease(lease), self.picture(now))));
+                true
+            }
+            (_, reply) => {
+                envelope.reply = reply;
+                false
+            }
+        }
+    }
+
+    fn commit(
+        &mut self,
+        now: model::Timestamp,
+        draft: State,
+        decided: &[(Envelope, Decision)],
+    ) -> Result<(), StoreError> {
+        let events = decided.iter().flat_map(|(_, decision)| &decision.events);
+        let stamped: Vec<Stamped> =
+            events.map(|event| Stamped { at: now, event: event.clone() }).collect();
+        let keys: Vec<_> = decided
+            .iter()
+            .filter_map(|(envelope, decision)| match (&envelope.key, decision.reply) {
+                (Some((uid, key)), Reply::Lease(lease)) => Some((*uid, key.clone(), lease)),
+                _ => None,
+            })
+            .collect();
+        let recorded = self.journal.append(&stamped, &keys, &draft)?;
+        self.state = Arc::new(draft);
+        for event in &recorded {
+            self.note(event);
+        }
+        self.publish.send_replace(self.picture(now));
+        Ok(())
+    }
+
+    /// Keeps what the actor derives from events beside the state.
+    fn note(&mut self, recorded: &Recorded) {
+        if let Some(lease) = recorded.event.lease() {
+            self.revisions.insert(lease, recorded.seq);
+        }
+        match &recorded.event {
+            Event::Ended { lease, .. } => {
+                self.revisions.remove(lease);
+            }
+            Event::PlanOpened { steps, targets, .. } => {
+                let reused = targets.iter().map(|target| &target.key.gpu);
+                let gpus: Vec<GpuUuid> = steps.gpus().into_iter().chain(reused).cloned().collect();
+                self.touch(gpus);
+                if let Purpose::Grant(lease) = &steps.purpose {
+                    self.count_demand(*lease);
+                }
+            }
+            Event::PlanFinished { .. } | Event::PlanFailed { .. } => {
+                let epoch = self.epoch.fetch_add(1, std::sync::atomic::Ordering::AcqRel) + 1;
+                // The executor's own look comes with the new epoch; older looks of the GPUs it
+                // worked on are void.
+                for changed in self.changed_at.values_mut() {
+                    if *changed == u64::MAX {
+                        *changed = epoch;
+                    }
+                }
+                self.reopen_changes();
+            }
+            Event::DaemonStarted { .. }
+            | Event::Requested { .. }
+            | Event::StepDone { .. }
+            | Event::PlanAbandoned { .. }
+            | Event::Granted { .. }
+            | Event::GrantUndone { .. }
+            | Event::Requeued { .. }
+            | Event::HolderAttached { .. }
+            | Event::Renewed { .. }
+            | Event::Ending { .. }
+            | Event::Escalated { .. }
+            | Event::StillHeld { .. }
+            | Event::SliceAdopted { .. }
+            | Event::OrphanCleared { .. }
+            | Event::SliceGone { .. }
+            | Event::MaintenanceBegan { .. }
+            | Event::MaintenanceEnded { .. } => {}
+        }
+        tracing::debug!(seq = recorded.seq, event = ?recorded.event, "committed");
+    }
+
+    /// Looks at these GPUs that began before now are void, and so are those that end before the
+    /// plan does.
+    fn touch(&mut self, gpus: Vec<GpuUuid>) {
+        self.epoch.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        for gpu in gpus {
+            self.changed_at.insert(gpu, u64::MAX);
+        }
+    }
+
+    /// GPUs on which a plan is still open stay closed to looks.
+    fn reopen_changes(&mut self) {
+        let busy: Vec<GpuUuid> = self
+            .state
+            .plans
+            .values()
+            .flat_map(|open| {
+                let targets = open.targets.iter().map(|target| &target.key.gpu);
+                open.plan.gpus().into_iter().chain(targets).cloned().collect::<Vec<_>>()
+            })
+            .collect();
+        for gpu in busy {
+            self.changed_at.insert(gpu, u64::MAX);
+        }
+    }
+
+    /// Counts what is asked for, so that placement keeps room for its like.
+    fn count_demand(&mut self, lease: LeaseId) {
+        let Some(lease) = self.state.lease(lease) else { return };
+        let geometries = self.observed.gpus.iter().filter_map(|gpu| gpu.geometry.as_deref());
+        let names = geometries.filter_map(|geometry| lease.spec.wanted.on(geometry).ok());
+        if let Some(profile) = names.map(|profile| profile.name).next() {
+            self.forecast.count(profile);
+        }
+    }
+
+    pub(crate) fn picture(&self, now: model::Timestamp) -> Published {
+        Published {
+            state: Arc::clone(&self.state),
+            observed: Arc::clone(&self.observed),
+            revisions: Arc::new(self.revisions.clone()),
+            last_seq: self.journal.last_seq(),
+            now,
+            planner: self.planner.clone(),
+            policy: Arc::clone(&self.policy),
+            warnings: Arc::clone(&self.warnings),
+        }
+    }
+
+    fn finish(&mut self, decided: Vec<(Envelope, Decision)>) {
+        let published = self.publish.borrow().clone();
+        let mut effects: Vec<Effect> = Vec::new();
+        for (envelope, decision) in decided {
+            if let Some(reply) = envelope.reply {
+                let _ = reply.send(Ok((decision.reply, published.clone())));
+            }
+            for effect in decision.effects {
+                if !effects.contains(&effect) {
+                    effects.push(effect);
+                }
+            }
+        }
+        for effect in effects {
+            self.hands.run(effect, &published);
+        }
+    }
+}
+
+/// Answers the callers of a batch that could not be written, and keeps the daemon's own part.
+fn give_back(decided: Vec<(Envelope, Decision)>, error: StoreError) -> Vec<Envelope> {
+    tracing::error!(%error, "the journal does not take events; nothing was changed");
+    let error = Arc::new(error);
+    let mut own = Vec::new();
+    for (envelope, _) in decided {
+        match (envelope.reply, &envelope.command) {
+            (None, Command::Tick | Command::Observed) => {}
+            (None, _) => own.push(Envelope { reply: None, ..envelope }),
+            (Some(reply), Command::StepDone { .. }) => {
+                own.push(Envelope { reply: Some(reply), ..envelope });
+            }
+            (Some(reply), _) => {
+                let _ = reply.send(Err(Rejected::NotWritten(Arc::clone(&error))));
+            }
+        }
+    }
+    own
+}

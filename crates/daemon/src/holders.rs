@@ -1,0 +1,158 @@
+//! Who uses a slice, and how those who belong to a lease are told to end.
+//!
+//! Must never signal a process that does not belong to the lease, and must never let "could not
+//! look" pass for "nobody".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use broker::{Emptiness, GrantedSlice, Holder, Lease, Stage};
+use host::processes::{Arguments, describe, group_members, is_alive, with_environment};
+use host::{PidFd, Users};
+use model::{LeaseId, ProcessId};
+use rustix::process::Signal;
+
+use crate::executor::chain;
+use crate::hands::Hands;
+use crate::published::Published;
+
+/// The variable a lease's processes inherit.
+const LEASE_VARIABLE: &str = "MIGD_LEASE";
+
+/// Processes that belong to a lease: the process group its command leads, or, where the command
+/// never became known, everything that inherited the lease.
+fn belonging(lease: &Lease) -> BTreeSet<ProcessId> {
+    match &lease.spec.holder {
+        Holder::Process { command: Some(command), .. } => {
+            let mut members: BTreeSet<ProcessId> = group_members(command.pid, None)
+                .into_iter()
+                // A group number is used again only after the group is empty; whoever is older
+                // than the command belongs to another group of that number.
+                .filter(|member| member.start_ticks >= command.start_ticks)
+                .collect();
+            if is_alive(*command) {
+                members.insert(*command);
+            }
+            members
+        }
+        Holder::Process { command: None, .. } | Holder::Token { .. } => inherited(lease.id),
+    }
+}
+
+fn inherited(lease: LeaseId) -> BTreeSet<ProcessId> {
+    with_environment(LEASE_VARIABLE, &lease.to_string()).into_iter().collect()
+}
+
+/// Signals the processes that belong to a lease.
+pub(crate) fn signal(published: &Published, id: LeaseId, stage: Stage) {
+    let Some(lease) = published.state.lease(id) else { return };
+    let signals: &[Signal] = match stage {
+        Stage::Waiting => return,
+        // A stopped process takes TERM only when it continues.
+        Stage::Term => &[Signal::TERM, Signal::CONT],
+        Stage::Kill => &[Signal::KILL],
+    };
+    let users = Users::load();
+    for process in belonging(lease) {
+        let owner = describe(process.pid, &users, Arguments::Hidden).map(|found| found.uid);
+        if owner.is_some_and(|uid| uid != lease.spec.uid) {
+            tracing::warn!(%id, %process, "belongs to another user now; not signalled");
+            continue;
+        }
+        for signal in signals {
+            if let Err(error) = PidFd::watch(process).and_then(|held| held.signal(*signal)) {
+                tracing::debug!(%id, %process, %error, "not signalled");
+            }
+        }
+    }
+}
+
+/// Everybody who uses the slices of an ending lease or still belongs to it, in words; `None` if
+/// the lease is not there any more.
+pub(crate) fn look(hands: &Hands, published: &Published, id: LeaseId) -> Option<Emptiness> {
+    let lease = published.state.lease(id)?;
+    let mut reasons: BTreeMap<u32, BTreeSet<&'static str>> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for process in belonging(lease) {
+        reasons.entry(process.pid).or_default().insert("belongs to its command");
+    }
+    for process in inherited(id) {
+        reasons.entry(process.pid).or_default().insert("inherited the lease");
+    }
+    // Two searches in a row: one alone can miss a descriptor handed on while it runs.
+    for _ in 0..2 {
+        for slice in &lease.slices {
+            match on_slice(hands, published, slice) {
+                Ok(found) => {
+                    for (pid, how) in found {
+                        reasons.entry(pid).or_default().insert(how);
+                    }
+                }
+                Err(words) => unknown.push(words),
+            }
+        }
+        if !reasons.is_empty() {
+            break;
+        }
+    }
+    unknown.sort();
+    unknown.dedup();
+    let users = Users::load();
+    let named = reasons.into_iter().filter_map(|(pid, how)| name(&users, pid, &how));
+    Some(Emptiness { held_by: named.chain(unknown).collect() })
+}
+
+/// One holder in words; `None` if it has ended meanwhile.
+fn name(users: &Users, pid: u32, how: &BTreeSet<&'static str>) -> Option<String> {
+    let found = describe(pid, users, Arguments::Hidden)?;
+    let how: Vec<&str> = how.iter().copied().collect();
+    Some(format!("pid {pid} ({}, user {}) {}", found.command, found.user, how.join(" and ")))
+}
+
+/// Pids on a slice with how they hold it: by the driver's list and by open device nodes.
+fn on_slice(
+    hands: &Hands,
+    published: &Published,
+    slice: &GrantedSlice,
+) -> Result<Vec<(u32, &'static str)>, String> {
+    let gpu = &slice.key.gpu;
+    let snapshot = hands
+        .machine
+        .driver
+        .gpu_snapshot(gpu)
+        .map_err(|error| format!("the driver cannot say who is on it: {}", chain(&error)))?;
+    let mut found = Vec::new();
+    let instance = snapshot.instance(slice.gpu_instance);
+    let computes = instance.iter().flat_map(|instance| &instance.compute_instances);
+    let here = computes.filter(|compute| compute.id == slice.compute_instance);
+    for process in here.flat_map(|compute| &compute.processes) {
+        found.push((process.pid, "runs on its slice"));
+    }
+    let minor = published.observed.gpu(gpu).map_or(snapshot.minor, |known| known.minor);
+    let nodes = host::nodes::slice_nodes(
+        &hands.machine.root,
+        minor,
+        slice.gpu_instance,
+        slice.compute_instance,
+    );
+    let open = host::holders_of(&nodes).map_err(|error| chain(&error))?;
+    let me = std::process::id();
+    for process in open.processes() {
+        if process.pid != me {
+            found.push((process.pid, "has its device open"));
+        }
+    }
+    if hands.others && !open.incomplete.is_complete() {
+        return Err(incomplete(&open.incomplete));
+    }
+    Ok(found)
+}
+
+fn incomplete(seen: &host::Incomplete) -> String {
+    if seen.hides_processes {
+        return "/proc hides other users' processes (hidepid), so nobody can be ruled out".into();
+    }
+    let pids: Vec<String> = seen.unreadable.iter().take(5).map(u32::to_string).collect();
+    let more = seen.unreadable.len().saturating_sub(5);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("pid {}{tail} may not be looked into, so they cannot be ruled out", pids.join(", "))
+}

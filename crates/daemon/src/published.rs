@@ -1,0 +1,44 @@
+//! What the actor lets others see: a consistent picture after each commit.
+//!
+//! Must never be written by anybody but the actor.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use broker::{Policy, State, World};
+use model::{LeaseId, NodeSnapshot, Timestamp};
+use planner::{Forecast, Planner};
+
+/// The state after a commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    /// Records.
+    pub(crate) state: Arc<State>,
+    /// The newest snapshot of the machine.
+    pub(crate) observed: Arc<NodeSnapshot>,
+    /// For each live lease, the number of its newest event.
+    pub(crate) revisions: Arc<BTreeMap<LeaseId, u64>>,
+    /// The number of the newest event.
+    pub(crate) last_seq: u64,
+    /// When this was.
+    pub(crate) now: Timestamp,
+    /// The planner with its tables, for sentences about waiting.
+    pub(crate) planner: Planner,
+    /// The rules in force.
+    pub(crate) policy: Arc<Policy>,
+    /// What an administrator should know.
+    pub(crate) warnings: Arc<Vec<String>>,
+}
+
+impl Published {
+    /// The same as an argument of the broker's explanations.
+    pub(crate) fn world<'a>(&'a self, forecast: &'a Forecast) -> World<'a> {
+        World {
+            observed: &self.observed,
+            policy: &self.policy,
+            planner: &self.planner,
+            forecast,
+            now: self.now,
+        }
+    }
+}

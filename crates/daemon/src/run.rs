@@ -1,0 +1,295 @@
+//! A daemon from start to end.
+//!
+//! Must never take the place of another one: the lock is held before anything is touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use broker::{Command, Policy};
+use host::{ClockRecord, DaemonClock};
+use model::{BootId, Millis, NodeSnapshot, Timestamp, Uid};
+use planner::{Forecast, Planner};
+use rustix::fs::{FlockOperation, flock};
+use store::{Durability, Opened};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+use crate::actor::{Actor, Envelope, Message};
+use crate::executor::Locks;
+use crate::hands::Hands;
+use crate::http::{self, App, PeerInfo};
+use crate::machine::Machine;
+use crate::observer;
+use crate::options::{DaemonError, GpuSource, Options};
+use crate::published::Published;
+use crate::watch::Watcher;
+
+/// Where the clock's record is kept in the journal.
+const CLOCK: &str = "clock";
+
+/// Runs a daemon until it is told to stop (SIGTERM, SIGINT) or leaves by itself.
+///
+/// # Errors
+/// [`DaemonError`] when it cannot start.
+pub fn run(options: &Options) -> Result<(), DaemonError> {
+    let file = |source| DaemonError::File { path: options.state_dir.clone(), source };
+    fs::create_dir_all(&options.state_dir).map_err(file)?;
+    let _lock = take_lock(&options.state_dir)?;
+    let machine = Arc::new(Machine::open(&options.gpus)?);
+    let boot = host::processes::boot_id()
+        .map_err(|source| DaemonError::System { what: "read the boot id", source })?;
+    let journal = options.state_dir.join("journal.db");
+    let wall = wall_clock();
+    let mut opened = store::open(&journal, Durability::default(), wall)?;
+    let clock = Arc::new(start_clock(&boot, &mut opened)?);
+    let observed = machine.driver.snapshot(clock.now())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| DaemonError::System { what: "start the runtime", source })?;
+    let (inbox, outbox) = channel();
+    let parts = Parts { machine, boot, clock, observed, opened };
+    runtime.block_on(serve(options, parts, inbox, outbox))?;
+    // Threads that wait for a hung GPU must not keep the daemon from ending.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    Ok(())
+}
+
+/// The wall clock, for the name of a damaged journal that is set aside.
+fn wall_clock() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp::from_millis(since.map_or(0, |since| since.as_millis() as u64))
+}
+
+fn take_lock(state_dir: &Path) -> Result<File, DaemonError> {
+    let path = state_dir.join("daemon.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| DaemonError::File { path, source })?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| DaemonError::AlreadyRunning(state_dir.to_owned()))?;
+    Ok(file)
+}
+
+/// Starts the clock where the last daemon's stood, and keeps its record.
+fn start_clock(boot: &BootId, opened: &mut Opened) -> Result<DaemonClock, DaemonError> {
+    let kept = opened.journal.recall(CLOCK)?;
+    let record = kept.and_then(|text| serde_json::from_str::<ClockRecord>(&text).ok());
+    let record = record.map(|record| {
+        let last = record.last.max(opened.last_at);
+        ClockRecord { last, ..record }
+    });
+    let clock = DaemonClock::start(boot.clone(), record.as_ref());
+    if let Ok(text) = serde_json::to_string(&clock.record()) {
+        opened.journal.remember(CLOCK, &text)?;
+    }
+    Ok(clock)
+}
+
+struct Parts {
+    machine: Arc<Machine>,
+    boot: BootId,
+    clock: Arc<DaemonClock>,
+    observed: NodeSnapshot,
+    opened: Opened,
+}
+
+async fn serve(
+    options: &Options,
+    parts: Parts,
+    inbox: Sender<Message>,
+    outbox: Receiver<Message>,
+) -> Result<(), DaemonError> {
+    let Parts { machine, boot, clock, observed, opened } = parts;
+    let others = options.shared || matches!(options.gpus, GpuSource::Real);
+    let epoch = Arc::new(AtomicU64::new(0));
+    let ends = inbox.clone();
+    let watcher = Watcher::start(move |command| {
+        let _ = ends.send(Message::Command(Box::new(Envelope::own(command))));
+    })
+    .map_err(|source| DaemonError::System { what: "watch processes", source })?;
+    let hands = Hands {
+        machine: Arc::clone(&machine),
+        inbox: inbox.clone(),
+        watcher,
+        locks: Arc::new(Locks::default()),
+        epoch: Arc::clone(&epoch),
+        looking: Arc::new(Mutex::new(BTreeSet::new())),
+        others,
+    };
+    observer::start(&hands, &clock, &observed);
+    let (published, actor) = start_actor(options, opened, observed, hands, &clock, epoch, outbox);
+    take_over(&inbox, boot.clone()).await?;
+    let app = App {
+        inbox: inbox.clone(),
+        published: published.clone(),
+        boot,
+        clock: Arc::clone(&clock),
+        simulated: machine.simulated.clone(),
+        own_uid: Uid::new(rustix::process::geteuid().as_raw()),
+        last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
+    };
+    let listener = listen(&options.socket, options.shared)?;
+    tracing::info!(socket = %options.socket.display(), "listening");
+    let idle = leave_when_idle(options.leave_when_idle, app.clone(), published);
+    let service = http::router(app).into_make_service_with_connect_info::<PeerInfo>();
+    let server = tokio::spawn(async move { axum::serve(listener, service).await });
+    let result = tokio::select! {
+        told = told_to_stop() => told,
+        () = idle => Ok(()),
+        ended = server => match ended {
+            Ok(Err(source)) => Err(DaemonError::System { what: "serve the socket", source }),
+            _ => Ok(()),
+        },
+    };
+    let _ = fs::remove_file(&options.socket);
+    let _ = inbox.send(Message::Stop);
+    let _ = tokio::task::spawn_blocking(move || actor.join()).await;
+    tracing::info!("ending; leases stay as they are");
+    result
+}
+
+type ActorThread = std::thread::JoinHandle<()>;
+
+fn start_actor(
+    options: &Options,
+    opened: Opened,
+    observed: NodeSnapshot,
+    hands: Hands,
+    clock: &Arc<DaemonClock>,
+    epoch: Arc<AtomicU64>,
+    outbox: Receiver<Message>,
+) -> (watch::Receiver<Published>, ActorThread) {
+    let policy = Policy {
+        auto_mig: options.auto_mig,
+        grace: Millis::new(options.grace.as_millis() as u64),
+        warm_for: Millis::new(options.warm_for.as_millis() as u64),
+        ..Policy::default()
+    };
+    let mut warnings = Vec::new();
+    if let Some(aside) = &opened.set_aside {
+        let warning = format!(
+            "the journal was damaged ({}) and is set aside as {}; slices it spoke of are shown as foreign and left alone",
+            aside.reason,
+            aside.path.display()
+        );
+        tracing::error!("{warning}");
+        warnings.push(warning);
+    }
+    let first = Published {
+        state: Arc::new(opened.state),
+        observed: Arc::new(observed),
+        revisions: Arc::default(),
+        last_seq: opened.journal.last_seq(),
+        now: clock.now(),
+        planner: Planner::new(),
+        policy: Arc::new(policy),
+        warnings: Arc::new(warnings),
+    };
+    let (publish, published) = watch::channel(first.clone());
+    let mut actor = Actor {
+        revisions: first
+            .state
+            .leases
+            .keys()
+            .map(|lease| (*lease, first.last_seq))
+            .collect::<BTreeMap<_, _>>(),
+        state: first.state,
+        journal: opened.journal,
+        observed: Arc::clone(&first.observed),
+        policy: first.policy,
+        clock: Arc::clone(clock),
+        planner: Planner::new(),
+        forecast: Forecast::unknown(),
+        hands,
+        publish,
+        warnings: first.warnings,
+        epoch,
+        changed_at: BTreeMap::new(),
+    };
+    actor.learn_geometries(&first.observed);
+    let thread = std::thread::spawn(move || actor.serve(&outbox));
+    (published, thread)
+}
+
+/// Journals that this daemon took over, and has everything brought into agreement.
+async fn take_over(inbox: &Sender<Message>, boot: BootId) -> Result<(), DaemonError> {
+    let (reply, answer) = oneshot::channel();
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let command = Command::Started { version, boot };
+    let _ =
+        inbox.send(Message::Command(Box::new(Envelope { command, key: None, reply: Some(reply) })));
+    match answer.await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(DaemonError::System {
+            what: "write the journal",
+            source: io::Error::other(crate::executor::chain(&error)),
+        }),
+        Err(_) => Err(DaemonError::System {
+            what: "start the actor",
+            source: io::Error::other("it ended at once"),
+        }),
+    }
+}
+
+/// Binds the socket; one that a dead daemon left is replaced (the lock says that it is dead).
+fn listen(socket: &Path, shared: bool) -> Result<UnixListener, DaemonError> {
+    let file = |source| DaemonError::File { path: socket.to_owned(), source };
+    if let Some(folder) = socket.parent() {
+        fs::create_dir_all(folder).map_err(file)?;
+    }
+    // Bound under another name and moved into place, so that nobody meets it before its mode is
+    // right.
+    let mut fresh = socket.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = Path::new(&fresh);
+    let _ = fs::remove_file(fresh);
+    let listener = UnixListener::bind(fresh).map_err(file)?;
+    let mode = if shared { 0o666 } else { 0o600 };
+    fs::set_permissions(fresh, fs::Permissions::from_mode(mode)).map_err(file)?;
+    fs::rename(fresh, socket).map_err(file)?;
+    Ok(listener)
+}
+
+async fn told_to_stop() -> Result<(), DaemonError> {
+    let refused = |source| DaemonError::System { what: "listen for signals", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn leave_when_idle(limit: Option<Duration>, app: App, published: watch::Receiver<Published>) {
+    let Some(limit) = limit else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let busy = {
+            let now = published.borrow();
+            !now.state.leases.is_empty() || !now.state.plans.is_empty()
+        };
+        if busy {
+            app.last_call.store(app.clock.now().as_millis(), Ordering::Relaxed);
+        }
+        let last = Timestamp::from_millis(app.last_call.load(Ordering::Relaxed));
+        if u128::from(app.clock.now().since(last).get()) > limit.as_millis() {
+            tracing::info!("nobody needs this daemon; leaving");
+            return;
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Events as sentences.
+//!
+//! Must never name a command or its arguments: events are for everybody to read.
+
+use api::EventView;
+use broker::{EndReason, Event, SliceKey, Stage, StepOutcome};
+use model::{GpuUuid, NodeSnapshot, Purpose};
+use store::Recorded;
+
+/// An event as the wire shows it.
+pub(crate) fn view(recorded: &Recorded, observed: &NodeSnapshot) -> EventView {
+    EventView {
+        seq: recorded.seq,
+        at_ms: recorded.at.as_millis(),
+        kind: kind(&recorded.event).to_owned(),
+        lease: recorded.event.lease(),
+        message: message(&recorded.event, observed),
+    }
+}
+
+const fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::DaemonStarted { .. } => "daemon_started",
+        Event::Requested { .. } => "requested",
+        Event::PlanOpened { .. } => "plan_opened",
+        Event::StepDone { .. } => "step_done",
+        Event::PlanFinished { .. } => "plan_finished",
+        Event::PlanFailed { .. } => "plan_failed",
+        Event::PlanAbandoned { .. } => "plan_abandoned",
+        Event::Granted { .. } => "granted",
+        Event::GrantUndone { .. } => "grant_undone",
+        Event::Requeued { .. } => "requeued",
+        Event::HolderAttached { .. } => "holder_attached",
+        Event::Renewed { .. } => "renewed",
+        Event::Ending { .. } => "ending",
+        Event::Escalated { .. } => "escalated",
+        Event::StillHeld { .. } => "still_held",
+        Event::Ended { .. } => "ended",
+        Event::SliceAdopted { .. } => "slice_adopted",
+        Event::OrphanCleared { .. } => "orphan_cleared",
+        Event::SliceGone { .. } => "slice_gone",
+        Event::MaintenanceBegan { .. } => "maintenance_began",
+        Event::MaintenanceEnded { .. } => "maintenance_ended",
+    }
+}
+
+fn gpu(observed: &NodeSnapshot, uuid: &GpuUuid) -> String {
+    observed.gpu(uuid).map_or_else(|| uuid.to_string(), |gpu| format!("GPU {}", gpu.index))
+}
+
+fn place(observed: &NodeSnapshot, key: &SliceKey) -> String {
+    format!("{} at {}", gpu(observed, &key.gpu), key.placement)
+}
+
+fn message(event: &Event, observed: &NodeSnapshot) -> String {
+    match event {
+        Event::DaemonStarted { version, .. } => format!("migd {version} took over"),
+        Event::Requested { lease, spec } => {
+            format!("{lease}: {} asks for {} on {}", spec.tenant, spec.wish(), spec.gpu)
+        }
+        Event::PlanOpened { plan, steps, targets, .. } => {
+            let places: Vec<String> =
+                targets.iter().map(|target| place(observed, &target.key)).collect();
+            let on = if places.is_empty() {
+                steps.gpus().into_iter().map(|uuid| gpu(observed, uuid)).collect()
+            } else {
+                places
+            };
+            let steps_word = if steps.steps.len() == 1 { "step" } else { "steps" };
+            let count = steps.steps.len();
+            format!(
+                "plan {plan} to {}: {count} {steps_word} on {}",
+                purpose(&steps.purpose),
+                on.join(", ")
+            )
+        }
+        Event::StepDone { plan, step, outcome } => {
+            format!("plan {plan}, step {}: {}", step + 1, done(outcome))
+        }
+        Event::PlanFinished { plan } => format!("plan {plan} is done and read back"),
+        Event::PlanFailed { plan, step: Some(step), error } => {
+            format!("plan {plan} failed at step {}: {error}", step + 1)
+        }
+        Event::PlanFailed { plan, step: None, error } => format!("plan {plan} failed: {error}"),
+        Event::PlanAbandoned { plan } => format!("plan {plan} was interrupted by a restart"),
+        Event::Granted { lease, slices } => {
+            let places: Vec<String> = slices
+                .iter()
+                .map(|slice| format!("{} on {}", slice.uuid, place(observed, &slice.key)))
+                .collect();
+            format!("{lease} has {}", places.join(", "))
+        }
+        Event::GrantUndone { lease, error } => format!("{lease} waits again: {error}"),
+        Event::Requeued { lease } => format!("{lease} waits again after the restart"),
+        Event::HolderAttached { lease, command } => format!("{lease} runs {command}"),
+        Event::Renewed { lease } => format!("{lease} was renewed"),
+        Event::Ending { lease, reason } => format!("{lease} must end: {reason}"),
+        Event::Escalated { lease, stage } => match stage {
+            Stage::Waiting => format!("{lease} waits for its processes"),
+            Stage::Term => format!("{lease}: its processes were sent TERM"),
+            Stage::Kill => format!("{lease}: its processes were sent KILL"),
+        },
+        Event::StillHeld { lease, by } => format!("{lease} is still held: {}", by.join("; ")),
+        Event::Ended { lease, reason: EndReason::Released } => format!("{lease} ended"),
+        Event::Ended { lease, reason } => format!("{lease} ended: {reason}"),
+        Event::SliceAdopted { slice } => {
+            format!("{} on {} is kept for reuse", slice.uuid, place(observed, &slice.key))
+        }
+        Event::OrphanCleared { key } => {
+            format!("nothing was left behind on {}", place(observed, key))
+        }
+        Event::SliceGone { key, found } => {
+            format!("the slice on {} is gone: {found}", place(observed, key))
+        }
+        Event::MaintenanceBegan { gpu: uuid } => {
+            format!("{} is out of use while it is made ready", gpu(observed, uuid))
+        }
+        Event::MaintenanceEnded { gpu: uuid } => format!("{} is in use", gpu(observed, uuid)),
+    }
+}
+
+fn purpose(purpose: &Purpose) -> String {
+    match purpose {
+        Purpose::Grant(lease) => format!("grant {lease}"),
+        Purpose::Prepare => "enable MIG".to_owned(),
+        Purpose::Retire => "give back idle room".to_owned(),
+        Purpose::Reconcile => "reconcile".to_owned(),
+        Purpose::Rollback(plan) => format!("undo plan {plan}"),
+        Purpose::Apply(words) => words.clone(),
+    }
+}
+
+fn done(outcome: &StepOutcome) -> String {
+    match outcome {
+        StepOutcome::ModeSet(model::MigMode::Enabled) => "MIG is on".to_owned(),
+        StepOutcome::ModeSet(model::MigMode::Disabled) => "MIG is off".to_owned(),
+        StepOutcome::Reset => "the GPU was reset".to_owned(),
+        StepOutcome::Destroyed => "destroyed".to_owned(),
+        StepOutcome::GpuInstanceCreated(id) => format!("created GPU instance {id}"),
+        StepOutcome::ComputeInstanceCreated { id, uuid } => {
+            format!("created compute instance {id}, {uuid}")
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Records and snapshots as the wire shows them.
+//!
+//! Must never show a user what belongs to another: commands are told to their owner alone.
+
+use std::collections::BTreeMap;
+
+use api::{
+    ComputeInstanceView, EndKind, GpuView, HolderKind, InstanceUse, InstanceView, LeaseState,
+    LeaseView, MigView, NodeView, ProcessView, RoomView, SliceView,
+};
+use broker::{EndReason, GrantedSlice, Holder, Lease, Peer, Phase, Use, Wanted};
+use host::Users;
+use host::processes::{Arguments, describe};
+use model::{
+    ComputeInstance, Geometry, GpuInstance, GpuInstanceProfile, GpuProcess, GpuSnapshot, Health,
+    MigMode, MigState, NodeSnapshot,
+};
+use planner::{Forecast, Planner, Room};
+
+use crate::published::Published;
+
+/// The whole machine.
+pub(crate) fn node(published: &Published, simulated: Option<String>, by: Peer) -> NodeView {
+    let rooms = broker::rooms(&published.state, &published.observed);
+    let users = Users::load();
+    let gpus = published.observed.gpus.iter().map(|seen| {
+        let uses = broker::uses(&published.state, seen);
+        let room = rooms.iter().find(|room| room.gpu == seen.uuid);
+        let mut view = gpu(&users, seen, &uses, room, &published.planner);
+        view.maintenance = published.state.maintenance.contains(&seen.uuid);
+        name_leases(published, &uses, &mut view);
+        view
+    });
+    NodeView {
+        host: host_name(),
+        simulated,
+        daemon_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        driver_version: published.observed.driver_version.clone(),
+        cuda_version: published.observed.cuda_version.map(cuda),
+        gpus: gpus.collect(),
+        leases: leases(published, by),
+        warnings: published.warnings.to_vec(),
+    }
+}
+
+/// The machine as its driver alone shows it.
+pub(crate) fn bare_node(observed: &NodeSnapshot, simulated: Option<String>) -> NodeView {
+    let state = broker::State::default();
+    let rooms = broker::rooms(&state, observed);
+    let planner = Planner::for_rooms(&rooms);
+    let users = Users::load();
+    let gpus = observed.gpus.iter().map(|seen| {
+        let uses = broker::uses(&state, seen);
+        let room = rooms.iter().find(|room| room.gpu == seen.uuid);
+        gpu(&users, seen, &uses, room, &planner)
+    });
+    NodeView {
+        host: host_name(),
+        simulated,
+        daemon_version: None,
+        driver_version: observed.driver_version.clone(),
+        cuda_version: observed.cuda_version.map(cuda),
+        gpus: gpus.collect(),
+        leases: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn cuda(version: u32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
+fn name_leases(published: &Published, uses: &[Use], view: &mut GpuView) {
+    for (instance, used) in view.instances.iter_mut().zip(uses) {
+        if let Use::Leased(id) | Use::Ending(id) = used {
+            instance.lease = Some(*id);
+            if let Some(lease) = published.state.lease(*id) {
+                instance.lease_name.clone_from(&lease.spec.name);
+                instance.tenant = Some(lease.spec.tenant.to_string());
+            }
+        }
+    }
+}
+
+fn gpu(
+    users: &Users,
+    seen: &GpuSnapshot,
+    uses: &[Use],
+    room: Option<&Room>,
+    planner: &Planner,
+) -> GpuView {
+    let geometry = seen.geometry.as_deref();
+    let instances = seen.instances.iter().zip(uses);
+    let free = room.map(|room| planner.free_room(room)).unwrap_or_default();
+    GpuView {
+        index: seen.index.get(),
+        uuid: seen.uuid.clone(),
+        name: seen.name.clone(),
+        pci: seen.pci.to_string(),
+        memory_mib: seen.memory.get(),
+        mig: mig(seen.mig),
+        grid: geometry.map_or(0, |geometry| geometry.grid.get()),
+        health: health(&seen.health),
+        maintenance: false,
+        instances: instances.map(|(i, used)| instance(users, geometry, i, *used)).collect(),
+        processes: processes(users, &seen.processes),
+        room: free
+            .into_iter()
+            .map(|(profile, count)| RoomView { profile: profile.to_string(), count })
+            .collect(),
+    }
+}
+
+fn mig(state: MigState) -> MigView {
+    match state {
+        MigState::Unsupported => MigView::Unsupported,
+        MigState::Supported { current, pending } => match (current, pending) {
+            (MigMode::Enabled, MigMode::Enabled) => MigView::Enabled,
+            (MigMode::Disabled, MigMode::Disabled) => MigView::Disabled,
+            (MigMode::Disabled, MigMode::Enabled) => MigView::EnablePending,
+            (MigMode::Enabled, MigMode::Disabled) => MigView::DisablePending,
+        },
+    }
+}
+
+fn health(health: &Health) -> String {
+    match health {
+        Health::Ok => "ok".to_owned(),
+        Health::Lost => "lost: the driver no longer reaches it".to_owned(),
+        Health::ResetRequired => "must be reset".to_owned(),
+        Health::Failing(words) => words.clone(),
+    }
+}
+
+fn instance(
+    users: &Users,
+    geometry: Option<&Geometry>,
+    seen: &GpuInstance,
+    used: Use,
+) -> InstanceView {
+    let profile = geometry.and_then(|geometry| geometry.profile(seen.profile));
+    InstanceView {
+        id: seen.id.get(),
+        profile: profile_name(profile, seen.profile.get()),
+        start: seen.placement.start.get(),
+        size: seen.placement.size.get(),
+        memory_mib: profile.map_or(0, |profile| profile.memory.get()),
+        multiprocessors: profile.map_or(0, |profile| profile.multiprocessors),
+        used: match used {
+            Use::Leased(_) => InstanceUse::Leased,
+            Use::Ending(_) => InstanceUse::Ending,
+            Use::Warm => InstanceUse::Warm,
+            Use::Changing => InstanceUse::Changing,
+            Use::Foreign => InstanceUse::Foreign,
+        },
+        lease: None,
+        lease_name: None,
+        tenant: None,
+        compute_instances: seen
+            .compute_instances
+            .iter()
+            .map(|compute| compute_instance(users, profile, compute))
+            .collect(),
+    }
+}
+
+fn profile_name(profile: Option<&GpuInstanceProfile>, id: u32) -> String {
+    profile.map_or_else(|| format!("profile {id}"), |profile| profile.name.to_string())
+}
+
+fn compute_instance(
+    users: &Users,
+    profile: Option<&GpuInstanceProfile>,
+    seen: &ComputeInstance,
+) -> ComputeInstanceView {
+    let name = profile.map(|profile| {
+        let part = profile.compute_profiles.iter().find(|compute| compute.id == seen.profile);
+        let part = part.filter(|compute| compute.slices < profile.name.slices);
+        let compute = part.map(|compute| compute.slices);
+        model::ProfileName { compute, ..profile.name }.to_string()
+    });
+    ComputeInstanceView {
+        id: seen.id.get(),
+        profile: name.unwrap_or_else(|| format!("profile {}", seen.profile)),
+        uuid: seen.uuid.clone(),
+        processes: processes(users, &seen.processes),
+    }
+}
+
+fn processes(users: &Users, seen: &[GpuProcess]) -> Vec<ProcessView> {
+    seen.iter()
+        .map(|process| {
+            let known = describe(process.pid, users, Arguments::Hidden);
+            ProcessView {
+                pid: process.pid,
+                user: known.as_ref().map(|known| known.user.clone()),
+                command: known.map(|known| known.command),
+                memory_mib: process.memory.map(model::MemoryMib::get),
+            }
+        })
+        .collect()
+}
+
+/// Live requests and leases, by id.
+pub(crate) fn leases(published: &Published, by: Peer) -> Vec<LeaseView> {
+    let places = queue_places(published);
+    let live = published.state.leases.values();
+    live.map(|live| {
+        let mut view = lease(published, live, by);
+        view.queue_position = places.get(&live.id).copied();
+        view
+    })
+    .collect()
+}
+
+/// One live request or lease, with its place in the queue.
+pub(crate) fn live_lease(published: &Published, live: &Lease, by: Peer) -> LeaseView {
+    let mut view = lease(published, live, by);
+    view.queue_position = queue_places(published).get(&live.id).copied();
+    view
+}
+
+fn queue_places(published: &Published) -> BTreeMap<model::LeaseId, u32> {
+    published.state.queue().map(|lease| lease.id).zip(1..).collect()
+}
+
+fn lease(published: &Published, lease: &Lease, by: Peer) -> LeaseView {
+    let own = by.admin || by.uid == lease.spec.uid;
+    let (client, command) = match &lease.spec.holder {
+        Holder::Process { client, command, .. } => (Some(client.pid), command.map(|c| c.pid)),
+        Holder::Token { .. } => (None, None),
+    };
+    let (state, end) = match &lease.phase {
+        Phase::Queued => (LeaseState::Queued, None),
+        Phase::Granting { .. } => (LeaseState::Granting, None),
+        Phase::Active { .. } => (LeaseState::Active, None),
+        Phase::Ending { reason, .. } => (LeaseState::Ending, Some(reason)),
+    };
+    let forecast = Forecast::unknown();
+    let waits_for = (state == LeaseState::Queued)
+        .then(|| broker::explain(&published.state, &published.world(&forecast), lease));
+    LeaseView {
+        id: lease.id,
+        name: lease.spec.name.clone(),
+        tenant: lease.spec.tenant.to_string(),
+        uid: lease.spec.uid.get(),
+        state,
+        wish: lease.spec.wish(),
+        gpu: lease.spec.gpu.to_string(),
+        count: lease.spec.count,
+        requested_at_ms: lease.requested_at.as_millis(),
+        granted_at_ms: lease.granted_at.map(model::Timestamp::as_millis),
+        deadline_ms: lease.deadline().map(model::Timestamp::as_millis),
+        expires_at_ms: lease.token_expires().map(model::Timestamp::as_millis),
+        slices: lease.slices.iter().filter_map(|s| slice(&published.observed, s)).collect(),
+        holder: if client.is_some() { HolderKind::Process } else { HolderKind::Token },
+        client_pid: client,
+        command_pid: command,
+        command: lease.spec.command.clone().filter(|_| own),
+        queue_position: None,
+        waits_for,
+        end: end.map(end_kind),
+        end_reason: end.map(ToString::to_string),
+        held_by: match &lease.phase {
+            Phase::Ending { held_by, .. } => held_by.clone(),
+            Phase::Queued | Phase::Granting { .. } | Phase::Active { .. } => Vec::new(),
+        },
+        last_failure: lease.last_failure.clone(),
+        revision: published.revisions.get(&lease.id).copied().unwrap_or_default(),
+        now_ms: published.now.as_millis(),
+        note: near_miss(published, lease),
+    }
+}
+
+/// A lease that is over.
+pub(crate) fn ended_lease(
+    published: &Published,
+    live: &Lease,
+    reason: &EndReason,
+    seq: u64,
+    by: Peer,
+) -> LeaseView {
+    let view = lease(published, live, by);
+    LeaseView {
+        state: LeaseState::Ended,
+        waits_for: None,
+        end: Some(end_kind(reason)),
+        end_reason: Some(reason.to_string()),
+        held_by: Vec::new(),
+        revision: seq,
+        ..view
+    }
+}
+
+const fn end_kind(reason: &EndReason) -> EndKind {
+    match reason {
+        EndReason::Released => EndKind::Released,
+        EndReason::HolderDied => EndKind::HolderDied,
+        EndReason::TimeLimit => EndKind::TimeLimit,
+        EndReason::NotRenewed => EndKind::NotRenewed,
+        EndReason::Revoked => EndKind::Revoked,
+        EndReason::Cancelled => EndKind::Cancelled,
+        EndReason::WaitExpired => EndKind::WaitExpired,
+        EndReason::SliceLost(_) => EndKind::SliceLost,
+        EndReason::GrantFailed(_) => EndKind::GrantFailed,
+        EndReason::Rebooted => EndKind::Rebooted,
+    }
+}
+
+fn slice(observed: &NodeSnapshot, slice: &GrantedSlice) -> Option<SliceView> {
+    let gpu = observed.gpu(&slice.key.gpu)?;
+    let geometry = gpu.geometry.as_deref();
+    let profile = geometry.and_then(|geometry| geometry.profile(slice.profile));
+    Some(SliceView {
+        uuid: slice.uuid.clone(),
+        profile: profile_name(profile, slice.profile.get()),
+        memory_mib: profile.map_or(0, |profile| profile.memory.get()),
+        multiprocessors: profile.map_or(0, |profile| profile.multiprocessors),
+        gpu_index: gpu.index.get(),
+        gpu_uuid: gpu.uuid.clone(),
+        gpu_name: gpu.name.clone(),
+        start: slice.key.placement.start.get(),
+        size: slice.key.placement.size.get(),
+        gpu_instance: slice.gpu_instance.get(),
+        compute_instance: slice.compute_instance.get(),
+    })
+}
+
+/// A smaller slice that nearly had the memory that was asked for strictly.
+fn near_miss(published: &Published, lease: &Lease) -> Option<String> {
+    let Wanted::Need(need) = &lease.spec.wanted else { return None };
+    let mut gpus = published.observed.gpus.iter().filter(|gpu| lease.spec.gpu.matches(gpu));
+    let near = gpus.find_map(|gpu| gpu.geometry.as_deref()?.near_miss(need))?;
+    Some(format!("{} has {}, just short of {need}", near.name, near.memory))
+}
