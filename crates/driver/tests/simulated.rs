@@ -7,7 +7,7 @@
 
 use core::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use driver::{
     Driver, DriverError, DriverEventKind, ModeChange, NvmlReturn, Outcome, Resolver, RetryClass,
@@ -15,7 +15,7 @@ use driver::{
 };
 use model::{
     ComputeInstanceProfileId, Geometry, GpuInstanceProfileId, GpuSnapshot, GpuUuid, Health,
-    MemoryMib, MigMode, MigState, Placement, Step, Timestamp, catalog,
+    MemoryMib, MigMode, MigState, Millis, Placement, Step, Timestamp, catalog,
 };
 use sim_gpu::{
     Activity, ContextKind, ContextRequest, Fault, FaultEffect, HostSpec, Latencies, Return, Target,
@@ -496,6 +496,32 @@ fn boards_that_measure_themselves_tell_activity() {
 fn ampere_does_not_measure_itself() {
     let machine = Machine::new("a100-sxm4-40gb:1");
     assert!(machine.driver.activity_sample(&machine.uuid(0), None).unwrap().is_none());
+}
+
+/// No lock of the driver is held across a call: a GPU that hangs freezes its own worker only.
+#[test]
+fn a_hung_gpu_freezes_no_other() {
+    const HANG: Duration = Duration::from_secs(2);
+    let machine = Machine::with_mig("a100-sxm4-40gb:2");
+    let (first, second) = (machine.uuid(0), machine.uuid(1));
+    let driver = &machine.driver;
+    let hang = FaultEffect::Hang(Millis::new(HANG.as_millis() as u64));
+    machine.fault("DeviceCreateGpuInstanceWithPlacement", Some(1), hang);
+    let at = Placement::new(0, 4);
+    std::thread::scope(|scope| {
+        let started = Instant::now();
+        let hung = scope.spawn(|| driver.create_gpu_instance(&second, profile(9), at).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        driver.create_gpu_instance(&first, profile(9), at).unwrap();
+        assert_eq!(driver.gpu_snapshot(&first).unwrap().instances.len(), 1);
+        assert!(matches!(driver.close(), Err(DriverError::SessionInUse { .. })));
+        driver.reopen().unwrap();
+        assert_eq!(driver.gpu_snapshot(&first).unwrap().instances.len(), 1);
+        assert!(!hung.is_finished(), "the hang was over after {:?}", started.elapsed());
+        hung.join().unwrap();
+        assert!(started.elapsed() >= HANG);
+    });
+    assert_eq!(driver.gpu_snapshot(&second).unwrap().instances.len(), 1);
 }
 
 const PLAIN_HOST: &str = "DRIVER_TEST_PLAIN_HOST";
