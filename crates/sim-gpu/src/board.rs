@@ -51,6 +51,11 @@ impl BoardFacts {
         let (major, minor) = board.compute_capability;
         let total_memory = board.total_memory();
         let mut geometry = board.geometry();
+        let later = board.profiles().into_iter().filter_map(|profile| {
+            profile.since_branch.filter(|since| *since > branch).map(|_| profile.nvml_enum)
+        });
+        let later: Vec<u32> = later.collect();
+        geometry.profiles.retain(|profile| !later.contains(&profile.nvml_enum));
         for profile in &mut geometry.profiles {
             profile.memory = memory::in_branch(profile.memory, total_memory, architecture, branch);
         }

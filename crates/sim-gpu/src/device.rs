@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use model::{EngineCounts, MemoryMib, MigUuid, ProfileName};
 
 use crate::gpu::{ComputeInstance, ComputeRef, Gpu, GpuInstance};
-use crate::identity::mig_uuid;
+use crate::identity::{self, mig_uuid};
 use crate::node::Node;
 use crate::ret::Return;
 
@@ -90,15 +90,17 @@ impl Node {
     /// The MIG device with this UUID, in the form `MIG-<uuid>` or the old
     /// `MIG-GPU-<uuid>/<gi>/<ci>`.
     pub fn mig_device_by_uuid(&self, uuid: &str) -> Option<(usize, ComputeRef)> {
+        let rest = uuid.strip_prefix("MIG-")?;
+        let bytes = identity::parse(rest);
         let gpus = self.gpus.iter().enumerate();
         gpus.flat_map(|(index, gpu)| pairs(gpu).map(move |(gi, ci)| (index, gpu, gi, ci)))
             .find(|(_, gpu, instance, compute)| {
-                let rest = uuid.strip_prefix("MIG-").unwrap_or_default();
-                match rest.strip_prefix(gpu.uuid.as_str()) {
-                    Some(tail) => tail == alloc::format!("/{}/{}", instance.id, compute.id),
-                    None => uuid.eq_ignore_ascii_case(
-                        mig_uuid(&gpu.uuid, instance.id, compute.id).as_str(),
-                    ),
+                match (bytes, rest.strip_prefix(gpu.uuid.as_str())) {
+                    (Some(bytes), _) => {
+                        bytes == identity::mig_bytes(&gpu.uuid, instance.id, compute.id)
+                    }
+                    (None, Some(tail)) => tail == alloc::format!("/{}/{}", instance.id, compute.id),
+                    (None, None) => false,
                 }
             })
             .map(|(index, _, instance, compute)| (index, instance.compute_reference(compute)))

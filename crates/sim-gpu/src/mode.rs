@@ -144,28 +144,28 @@ impl Node {
     }
 
     /// Unloads the driver and loads it again: Ampere keeps its mode (InfoROM), Hopper and later
-    /// lose it, instances are lost.
+    /// lose it, instances are lost. Simulated processes live on, so they get an event.
     ///
     /// # Errors
     /// NO_PERMISSION; IN_USE while anybody but the caller uses the driver.
-    pub fn reload_driver(&mut self, caller: Caller, _now: Timestamp) -> Result<(), Return> {
+    pub fn reload_driver(&mut self, caller: Caller, now: Timestamp) -> Result<(), Return> {
         caller.require(Rights::Root)?;
         let sessions = self.sessions.iter().any(|session| session.process != caller.process);
         if sessions || !self.contexts.is_empty() || !self.holders.is_empty() {
             return Err(Return::InUse);
         }
-        self.start_driver();
+        self.start_driver(now);
         Ok(())
     }
 
     /// Reboots the machine: as a driver reload, and every process and holder is gone, every GPU
     /// works again.
-    pub fn reboot(&mut self, _now: Timestamp) {
+    pub fn reboot(&mut self, now: Timestamp) {
         self.contexts.clear();
         self.sessions.clear();
         self.holders.clear();
         self.boots = self.boots.wrapping_add(1);
-        self.start_driver();
+        self.start_driver(now);
         self.gpus.iter_mut().for_each(crate::gpu::Gpu::recover);
     }
 
@@ -180,8 +180,7 @@ impl Node {
         }
     }
 
-    fn start_driver(&mut self) {
-        self.events.clear();
+    fn start_driver(&mut self, now: Timestamp) {
         for (index, gpu) in self.gpus.iter_mut().enumerate() {
             let keeps =
                 self.boards.get(index).is_none_or(|b| b.architecture < crate::BoardFacts::HOPPER);
@@ -189,6 +188,9 @@ impl Node {
             gpu.current = gpu.pending;
             gpu.persistence = false;
             gpu.lose_instances();
+        }
+        for gpu in 0..self.gpus.len() {
+            self.record(gpu, EventKind::MigConfigChange, 0, None, None, now);
         }
     }
 

@@ -33,12 +33,12 @@ fn open(node: &mut Node, pid: u32, target: Target, mib: u64) -> Result<ContextId
 /// An A100 with a 3g in one part and a 2g in two parts.
 fn cut() -> (Node, [ComputeRef; 3]) {
     let mut node = mig("a100-sxm4-40gb");
-    let three = create_at(&mut node, "3g", 4).unwrap();
-    let two = create_at(&mut node, "2g", 0).unwrap();
+    let three = create_at(&mut node, "3g", 4).expect("there is room");
+    let two = create_at(&mut node, "2g", 0).expect("there is room");
     let devices = [
-        compute(&mut node, three, 3).unwrap(),
-        compute(&mut node, two, 1).unwrap(),
-        compute(&mut node, two, 1).unwrap(),
+        compute(&mut node, three, 3).expect("there is room"),
+        compute(&mut node, two, 1).expect("there is room"),
+        compute(&mut node, two, 1).expect("there is room"),
     ];
     (node, devices)
 }
@@ -91,7 +91,12 @@ fn processes_are_listed_by_device_and_kind() {
         node.processes(0, at, kind, caller).map(|rows| {
             let row = |row: sim_gpu::RunningProcess| {
                 let gi = row.gpu_instance.map(model::GpuInstanceId::get);
-                (row.pid, row.memory.get(), gi, row.compute_instance.map(|ci| ci.get()))
+                (
+                    row.pid,
+                    row.memory.get(),
+                    gi,
+                    row.compute_instance.map(model::ComputeInstanceId::get),
+                )
             };
             rows.into_iter().map(row).collect::<Vec<_>>()
         })

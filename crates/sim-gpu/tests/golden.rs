@@ -228,6 +228,10 @@ fn an_older_driver_has_smaller_instances() {
         .map(|name| node.profile_by_id(0, profile(&node, name)).unwrap().memory.get());
     assert_eq!(memory, [19968, 9856, 4864]);
     assert_eq!(node.driver.nvml_version(), "12.535.261.03");
+    spec.driver = sim_gpu::Driver { version: "460.73.01".into(), cuda: 11020 };
+    let oldest = Node::new(&spec, &mut sim_gpu::BoardCache::new()).unwrap();
+    let profiles = |node: &Node| node.board(0).unwrap().geometry.profiles.len();
+    assert_eq!((profiles(&node), profiles(&oldest)), (7, 5), "+me and double memory came later");
 }
 
 #[test]

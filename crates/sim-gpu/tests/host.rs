@@ -110,8 +110,8 @@ fn mixed_hosts_are_sorted_by_pci_address() {
 
 #[test]
 fn topology_is_that_of_the_machine() {
-    let mut node = host("dgx-a100");
     use TopologyLevel::{Internal, Multiple, Node as SameNode, System};
+    let mut node = host("dgx-a100");
     let row: Vec<TopologyLevel> =
         (0..8).map(|other| node.common_ancestor(0, other).unwrap()).collect();
     assert_eq!(row, [Internal, Multiple, System, System, System, System, System, System]);
