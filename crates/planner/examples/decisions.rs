@@ -5,11 +5,14 @@
 #![allow(clippy::print_stdout, reason = "printing the figures is all this program does")]
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::{GpuInstanceProfileId, PlacedProfile, catalog};
-use planner::{Census, ClassId, Forecast, GeometryTables, Policy};
+use model::{Geometry, GpuInstanceProfileId, GpuUuid, PlacedProfile, Placement, catalog};
+use planner::{
+    Census, ClassId, Forecast, GeometryTables, Hold, Occupant, Planner, Policy, Room, Want,
+};
 
 /// Requests drawn like the small jobs of a shared machine: profile ids of A100, by share.
 const MIX: [u32; 10] = [19, 19, 19, 14, 14, 14, 9, 9, 5, 0];
@@ -72,12 +75,50 @@ impl Fleet {
     }
 }
 
+/// A machine of eight GPUs with held and warm slices, decided from its rooms, as the broker does.
+fn from_rooms(geometry: &Arc<Geometry>) {
+    let planner = Planner::for_rooms(&rooms(geometry));
+    for profile in [19, 14, 9, 5, 0] {
+        let want = Want { profiles: vec![Some(GpuInstanceProfileId::new(profile)); 8] };
+        let (rooms, forecast) = (rooms(geometry), Forecast::unknown());
+        let mut taken: Vec<u64> = (0..20_000)
+            .map(|_| {
+                let start = Instant::now();
+                black_box(planner.choose(black_box(&rooms), &want, &forecast));
+                start.elapsed().as_nanos() as u64
+            })
+            .collect();
+        taken.sort_unstable();
+        println!(
+            "8 rooms, profile {profile:>2}: median {} ns, p99 {} ns",
+            taken[10_000], taken[19_800]
+        );
+    }
+}
+
+fn rooms(geometry: &Arc<Geometry>) -> Vec<Room> {
+    let room = |index: usize| {
+        let parts = [(19, 6, 1), (14, 4, 2), (19, 0, 1), (19, 1, 1), (14, 2, 2)];
+        let occupants =
+            parts.into_iter().take(index % 6).enumerate().map(|(i, (id, start, size))| {
+                let profile = GpuInstanceProfileId::new(id);
+                let part = PlacedProfile { placement: Placement::new(start, size), profile };
+                Occupant { part, hold: if i % 2 == 0 { Hold::Held } else { Hold::Warm } }
+            });
+        let gpu = GpuUuid::new(format!("GPU-{index}"));
+        let occupants = occupants.collect();
+        Room { gpu, geometry: Arc::clone(geometry), occupants, usable: true }
+    };
+    (0..8).map(room).collect()
+}
+
 fn main() {
     let Some(board) = catalog::board("a100-sxm4-40gb") else { return };
     let geometry = Arc::new(board.geometry());
     let start = Instant::now();
     let tables = Arc::new(GeometryTables::new(&geometry));
     println!("tables of {}: {:?}, {} classes", board.id, start.elapsed(), tables.class_count());
+    from_rooms(&geometry);
     for gpus in [100, 10_000, 1_000_000] {
         let mut fleet = Fleet::new(&tables, gpus);
         for _ in 0..gpus * 3 {

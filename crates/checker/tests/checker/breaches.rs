@@ -198,6 +198,21 @@ fn compute_must_lie_legally_and_alone() {
     assert!(check(&plan(side), &bare, &Protected::nothing()).is_ok());
 }
 
+/// A driver that lists a start beyond the end of the GPU instance is not believed.
+#[test]
+fn compute_stays_inside_its_gpu_instance() {
+    let (one, _) = whole(ONE);
+    let mut snapshot = node(ON, vec![bare(3, TWO, 0, 2)]);
+    let mut geometry = (*a100()).clone();
+    let two = geometry.profiles.iter_mut().find(|p| p.id.get() == TWO).unwrap();
+    let compute = two.compute_profiles.iter_mut().find(|c| c.id == one).unwrap();
+    compute.starts.push(model::SliceIndex::new(2));
+    snapshot.gpus[0].geometry = Some(std::sync::Arc::new(geometry));
+    let step = create_compute((0, 2), one.get(), 2, 1);
+    let illegal = Breach::IllegalCompute(one, Placement::new(2, 1));
+    assert_eq!(refused(&snapshot, vec![step]), illegal);
+}
+
 #[test]
 fn compute_is_limited_in_number() {
     let (one, _) = whole(ONE);

@@ -64,6 +64,12 @@ fn every_difference_is_told() {
         difference(&proof, &with(vec![three.clone(), bare(4, TWO, 2, 2)])),
         ["GPU-a: GPU instance 4 has other compute instances: expected profile 1 at 0:2, found 0"]
     );
+    let mut other = three.clone();
+    other.compute_instances[0].id = model::ComputeInstanceId::new(1);
+    assert_eq!(
+        difference(&proof, &with(vec![other, two.clone()])),
+        ["GPU-a: GPU instance 2 has other compute instances: expected profile 2 at 0:3, found 1"]
+    );
     let double = instance(4, 15, 2, 2, &[]);
     assert_eq!(difference(&proof, &with(vec![three, double])).len(), 2);
     let mut gone = after.clone();
