@@ -124,7 +124,9 @@ def create(gpu, profile, start, size):
 
 def check_mig_device(gpu, handle, instance_id, compute_id, profile, slices):
     """Everything a client asks a MIG device."""
-    assert n.nvmlDeviceIsMigDeviceHandle(handle) == 1
+    # The binding hands back the C integer itself.
+    assert n.nvmlDeviceIsMigDeviceHandle(handle).value == 1
+    assert n.nvmlDeviceIsMigDeviceHandle(gpu).value == 0
     assert n.nvmlDeviceGetGpuInstanceId(handle) == instance_id
     assert n.nvmlDeviceGetComputeInstanceId(handle) == compute_id
     parent = n.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
