@@ -58,6 +58,9 @@ impl Planner {
     /// equally small sets the one that takes the fewest units, then the first. Empty when there is
     /// room already; `None` when no set of occupants on usable GPUs suffices.
     pub fn blockers(&self, rooms: &[Room], want: &Want, count: u32) -> Option<Vec<Blocker>> {
+        if matches!(self.could_ever_fit(rooms, want, count), Verdict::Never { .. }) {
+            return None;
+        }
         let boards = self.tables_of(rooms);
         let wanted = count as usize;
         // best[k]: the cheapest way to make room for k slices with the rooms seen so far.

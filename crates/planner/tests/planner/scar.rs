@@ -40,7 +40,8 @@ fn used_gpus_come_before_empty_ones() {
     assert_eq!(start(&[empty(), used(), empty()], ONE).0, 1);
     assert_eq!(start(&[empty(), used(), empty()], TWO).0, 1);
     assert_eq!(start(&[empty(), world(&[(FOUR, 0, 4)], Who::Busy)], THREE), (1, 4));
-    // Of equals the first.
+    // Of equals the one that is fuller of warm slices, then the first.
+    assert_eq!(start(&[empty(), world(&[(TWO, 0, 2)], Who::Warm), empty()], ONE), (1, 6));
     assert_eq!(start(&[empty(), empty()], SEVEN).0, 0);
 }
 

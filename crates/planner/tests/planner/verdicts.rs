@@ -63,6 +63,12 @@ fn a_gpu_that_is_not_usable_is_worth_waiting_for() {
     assert_eq!(planner().could_ever_fit(&rooms, &want, 1), Verdict::Later);
     assert_eq!(planner().could_ever_fit(&rooms, &want, 2), Verdict::Never { most: 1 });
     assert_eq!(planner().blockers(&rooms, &want, 1), None);
+    // A count beyond all reason is refused without work in proportion to it.
+    let most = Verdict::Never { most: 1 };
+    assert_eq!(planner().could_ever_fit(&rooms, &want, u32::MAX), most);
+    assert_eq!(planner().blockers(&rooms, &want, u32::MAX), None);
+    let choices = planner().choose_many(&rooms, &want, u32::MAX, &planner::Forecast::unknown());
+    assert_eq!(choices, None);
 }
 
 #[test]
