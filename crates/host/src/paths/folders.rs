@@ -36,7 +36,10 @@ pub fn ensure_folder(folder: &Path, owner: Uid, mode: u32) -> Result<(), PathsEr
 /// Proves that nobody but `owner` and root can put another folder in `folder`'s place: everything
 /// above is theirs, and where others may write, the sticky bit keeps them from renaming (/tmp).
 pub(super) fn check_above(folder: &Path, owner: Uid) -> Result<(), PathsError> {
-    let trusted = |found: &Metadata| found.uid() == owner.get() || found.uid() == 0;
+    let outside = owner_outside();
+    let trusted = |found: &Metadata| {
+        found.uid() == owner.get() || found.uid() == 0 || Some(found.uid()) == outside
+    };
     for above in folder.ancestors().skip(1) {
         let unusable = |source| PathsError::Unusable { path: above.to_path_buf(), source };
         let link = std::fs::symlink_metadata(above).map_err(unusable)?;
@@ -48,6 +51,20 @@ pub(super) fn check_above(folder: &Path, owner: Uid) -> Result<(), PathsError> {
         }
     }
     Ok(())
+}
+
+/// The owner that files of unmapped users show inside a user namespace, as a sandbox has one: there
+/// `/` and `/tmp` seem to be nobody's, being the true root's. `None` where everybody is mapped.
+fn owner_outside() -> Option<u32> {
+    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
+    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
+    if maps_everybody(&map) { None } else { overflow.trim().parse().ok() }
+}
+
+/// Whether a `uid_map` covers every user id, as that of the first user namespace does.
+pub(super) fn maps_everybody(uid_map: &str) -> bool {
+    let mut lines = uid_map.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.any(|fields| fields == ["0", "0", "4294967295"])
 }
 
 fn untrusted(path: &Path, reason: String) -> PathsError {

@@ -2,7 +2,7 @@
 //!
 //! Must never touch the folders of a real installation.
 
-use super::folders::check_above;
+use super::folders::{check_above, maps_everybody};
 use super::*;
 
 fn user(uid: u32, state: Option<&str>, runtime: Option<&str>) -> Surroundings {
@@ -144,4 +144,14 @@ fn a_shared_machine_can_be_reached_and_a_private_one_not() {
     places.prepare(Reach::Everybody).unwrap();
     assert_eq!(way(), [true; 4]);
     assert_eq!(std::fs::metadata(places.state_dir()).unwrap().mode() & 0o777, 0o711);
+}
+
+#[test]
+fn a_sandboxs_map_of_users_is_told_from_the_machines() {
+    assert!(maps_everybody("         0          0 4294967295\n"));
+    assert!(!maps_everybody("      1000       1000          1\n"));
+    assert!(!maps_everybody(
+        "         0       1000          1\n         1     100000      65536\n"
+    ));
+    assert!(!maps_everybody(""));
 }
