@@ -110,6 +110,9 @@ pub enum Command {
     Sim(SimArgs),
     /// Print completions for a shell
     Completions(verbs::completions::CompletionsArgs),
+    /// Become a command once the parent says so
+    #[command(hide = true)]
+    Held(verbs::held::HeldArgs),
     /// Write the manual pages
     #[command(hide = true)]
     Man(verbs::man::ManArgs),

@@ -160,9 +160,8 @@ impl Context {
     /// The flag, else the variable; the variable is ignored for root where there is a real driver,
     /// since whoever sets root's environment must not choose what root talks to.
     fn spec(&self) -> Option<&str> {
-        let inherited = || {
-            self.inherited_spec.as_deref().filter(|_| self.uid() != 0 || !has_real_driver())
-        };
+        let inherited =
+            || self.inherited_spec.as_deref().filter(|_| self.uid() != 0 || !has_real_driver());
         self.options.simulate.as_deref().or_else(inherited)
     }
 }
@@ -205,8 +204,7 @@ mod tests {
 
     #[test]
     fn the_flag_names_the_machine_and_its_folder() {
-        let context =
-            context(&["--simulate", "a30-24gb:4", "--state-dir", "/tmp/place", "status"]);
+        let context = context(&["--simulate", "a30-24gb:4", "--state-dir", "/tmp/place", "status"]);
         let host = context.simulated().unwrap();
         assert_eq!(host.name, "a30-24gb@4");
         assert_eq!(host.spec, "a30-24gb:4");

@@ -154,7 +154,7 @@ impl Failure {
         let failure = Self::caused(error.code(), what, error);
         let failure = match error.retry_class() {
             RetryClass::Retry => failure.exit(Exit::Busy),
-            _ => failure,
+            RetryClass::Stop | RetryClass::Quarantine => failure,
         };
         match error.hint() {
             "" => failure,

@@ -4,10 +4,14 @@
 //! stderr is talk; a message ends with what to do next.
 
 mod args;
+mod autostart;
+mod connect;
 mod context;
+mod draw;
 mod embedded;
 mod failure;
 mod output;
+mod session;
 mod sim;
 mod verbs;
 

@@ -78,6 +78,15 @@ impl Output {
         }
     }
 
+    /// Writes a line of stderr over, unless -q; an empty text takes it away. For terminals.
+    pub fn say_over(&self, text: &str) {
+        if self.verbosity >= 0 {
+            let mut stderr = io::stderr().lock();
+            let _ = stderr.write_all(format!("\r\x1b[2K{text}").as_bytes());
+            let _ = stderr.flush();
+        }
+    }
+
     /// Says something on stderr with -v.
     pub fn detail(&self, text: &str) {
         if self.verbosity > 0 {
@@ -117,7 +126,7 @@ impl Output {
 }
 
 /// `text` in `style`; the stream takes the escapes out where they are not wanted.
-pub fn styled(style: Style, text: &str) -> String {
+pub(crate) fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 

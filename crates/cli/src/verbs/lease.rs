@@ -1,16 +1,99 @@
-//! The verb `lease`.
+//! `migctl lease`: a slice that stays until it is released.
+//!
+//! Must never hand out a slice without saying how to give it back.
 
 use std::process::ExitCode;
 
+use api::{HolderKind, LeaseView};
 use clap::Args;
+use model::Millis;
 
-use crate::{Context, Failure};
+use crate::draw::text::clean;
+use crate::session::environment::{self, Simulation};
+use crate::session::wish::WishArgs;
+use crate::session::{ask, summary};
+use crate::{Context, Exit, Failure, autostart, connect};
 
 /// Options of `lease`.
 #[derive(Debug, Args)]
-pub struct LeaseArgs {}
+#[command(
+    long_about = "Waits for a slice and keeps it: the lease lives until it is released, its --time \
+                  is over, or it is not renewed within --for. Prints the lease and the UUIDs of its \
+                  slices, or with --export lines for a shell.",
+    after_help = "Examples:\n  \
+        migctl lease --profile 2g.20gb --name dev --for 8h\n  \
+        eval \"$(migctl lease --gpu-mem 10g --export)\""
+)]
+pub struct LeaseArgs {
+    /// What is wanted
+    #[command(flatten)]
+    pub wish: WishArgs,
+    /// How long it lives unless it is renewed
+    #[arg(long = "for", value_name = "LIFE")]
+    pub life: Option<Millis>,
+    /// Print `export` lines for a shell
+    #[arg(long, conflicts_with = "json")]
+    pub export: bool,
+}
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, _args: LeaseArgs) -> Result<ExitCode, Failure> {
-    context.places().map(|_| ExitCode::SUCCESS)
+pub(crate) fn run(context: &Context, args: LeaseArgs) -> Result<ExitCode, Failure> {
+    let mut request = args.wish.request(HolderKind::Token);
+    request.token_life_ms = args.life.map(Millis::get);
+    let lease = connect::runtime()?.block_on(async {
+        let client = autostart::started(context).await?;
+        ask::ask(context, &client, &request).await
+    });
+    let lease = lease.map_err(|failure| match failure.exit {
+        Exit::WaitExpired => failure.exit(Exit::Busy),
+        _ => failure,
+    })?;
+    for line in summary::granted(&lease) {
+        context.output.say(&format!("migctl: {line}"));
+    }
+    context.output.say(&format!("give it back with: migctl release {}", lease.id));
+    if context.json() {
+        context.output.data(&lease)?;
+    } else if args.export {
+        context.output.print(&exports(context, &lease)?)?;
+    } else {
+        let words: Vec<String> = [lease.id.to_string()]
+            .into_iter()
+            .chain(lease.slices.iter().map(|slice| clean(slice.uuid.as_str())))
+            .collect();
+        context.output.line(&words.join(" "))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exports(context: &Context, lease: &LeaseView) -> Result<String, Failure> {
+    let simulation = Simulation::of(context)?;
+    let variables = environment::of(lease, simulation.as_ref(), |name| std::env::var_os(name));
+    Ok(variables
+        .iter()
+        .map(|(name, value)| format!("export {name}={}\n", quoted(&value.to_string_lossy())))
+        .collect())
+}
+
+/// `text` as one word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_shell_are_quoted_where_needed() {
+        assert_eq!(quoted("MIG-12,MIG-34"), "MIG-12,MIG-34");
+        assert_eq!(quoted("/a b/$c"), "'/a b/$c'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 }

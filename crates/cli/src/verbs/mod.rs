@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod events;
 pub(crate) mod gpus;
+pub(crate) mod held;
 pub(crate) mod lease;
 pub(crate) mod man;
 pub(crate) mod profiles;
@@ -40,6 +41,24 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Daemon(args) => daemon::run(context, &args),
         Command::Sim(args) => crate::sim::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
+        Command::Held(args) => held::run(context, &args),
         Command::Man(args) => man::run(context, &args),
+    }
+}
+
+/// The failure for what the daemon's crate says of a driver or a state folder.
+pub(crate) fn of_daemon(what: &str, error: &::daemon::DaemonError) -> Failure {
+    match error {
+        ::daemon::DaemonError::Driver(driver::DriverError::LibraryNotFound { .. }) => {
+            crate::connect::no_driver()
+        }
+        ::daemon::DaemonError::Driver(error) => Failure::of_driver(what, error),
+        ::daemon::DaemonError::AlreadyRunning(_) => Failure::caused("E-DAEMON-RUNS", what, error)
+            .exit(crate::Exit::Busy)
+            .hint("`migctl status` talks to it"),
+        ::daemon::DaemonError::File { .. }
+        | ::daemon::DaemonError::Simulated(_)
+        | ::daemon::DaemonError::Store(_)
+        | ::daemon::DaemonError::System { .. } => Failure::caused("E-DAEMON", what, error),
     }
 }

@@ -1,16 +1,276 @@
-//! The verb `profiles`.
+//! `migctl profiles`: the profiles each board offers, from the driver.
+//!
+//! Must never print what the catalog says where the driver says otherwise.
 
 use std::process::ExitCode;
 
 use clap::Args;
+use driver::Driver;
+use model::{GpuInstanceProfile, GpuSnapshot, MemoryMib, Timestamp};
+use serde::Serialize;
 
-use crate::{Context, Failure};
+use crate::draw::table::{Side, Table};
+use crate::draw::text::{clean, ranges};
+use crate::draw::{FAINT, HEADING};
+use crate::output::styled;
+use crate::session::wish::gpu_text;
+use crate::{Context, Failure, connect};
 
 /// Options of `profiles`.
 #[derive(Debug, Args)]
-pub struct ProfilesArgs {}
+#[command(
+    long_about = "Lists the GPU instance profiles of every board, with the columns of \
+                  `nvidia-smi mig -lgip`: name, id, instances free and in all, memory, \
+                  peer-to-peer, multiprocessors, decoders, encoders, copy engines, JPEG and OFA \
+                  engines. GPUs that are alike share a table.",
+    after_help = "Examples:\n  \
+        migctl profiles --placements\n  \
+        migctl --simulate a30x4 profiles --gpu 0 --json"
+)]
+pub struct ProfilesArgs {
+    /// Only the boards of these GPUs (index, UUID, PCI address or model)
+    #[arg(long, value_name = "SEL", value_parser = gpu_text)]
+    pub gpu: Option<String>,
+    /// Show where each profile may lie on the placement grid
+    #[arg(long)]
+    pub placements: bool,
+}
+
+/// GPUs that are alike, and their profiles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Board {
+    gpus: Vec<u32>,
+    name: String,
+    grid: u8,
+    profiles: Vec<Row>,
+}
+
+/// A profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Row {
+    name: String,
+    id: u32,
+    free: Option<u32>,
+    total: u32,
+    memory_mib: u64,
+    p2p: bool,
+    multiprocessors: u32,
+    decoders: u32,
+    encoders: u32,
+    copy_engines: u32,
+    jpeg: u32,
+    ofa: u32,
+    size: u8,
+    starts: Vec<u8>,
+}
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, _args: &ProfilesArgs) -> Result<ExitCode, Failure> {
-    context.places().map(|_| ExitCode::SUCCESS)
+pub(crate) fn run(context: &Context, args: &ProfilesArgs) -> Result<ExitCode, Failure> {
+    let what = "cannot read the profiles";
+    let source = connect::gpus(context)?;
+    let driver = daemon::open_driver(&source).map_err(|error| super::of_daemon(what, &error))?;
+    let snapshot =
+        driver.snapshot(Timestamp::default()).map_err(|error| Failure::of_driver(what, &error))?;
+    let gpus = chosen(&snapshot.gpus, args.gpu.as_deref())?;
+    let boards = boards(&gpus, |gpu, profile| driver_says_free(&driver, gpu, profile));
+    if context.json() {
+        context.output.data(&boards)?;
+    } else {
+        context.output.line(&lines(&boards, args.placements).join("\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many more the driver would make now; unknown while MIG is off on drivers that refuse.
+fn driver_says_free(driver: &Driver, gpu: &GpuSnapshot, of: &GpuInstanceProfile) -> Option<u32> {
+    if !gpu.mig.is_enabled() {
+        return None;
+    }
+    driver.remaining_capacity(&gpu.uuid, of.id).ok()
+}
+
+fn chosen<'s>(
+    gpus: &'s [GpuSnapshot],
+    selector: Option<&str>,
+) -> Result<Vec<&'s GpuSnapshot>, Failure> {
+    let Some(text) = selector else { return Ok(gpus.iter().collect()) };
+    let selector: broker::GpuSelector = text
+        .parse()
+        .map_err(|error: broker::request::GpuSelectorError| Failure::usage(error.to_string()))?;
+    let found: Vec<&GpuSnapshot> = gpus.iter().filter(|gpu| selector.matches(gpu)).collect();
+    if found.is_empty() {
+        return Err(Failure::usage(format!("{text} matches none of the {} GPUs", gpus.len()))
+            .hint("list them with `migctl gpus`"));
+    }
+    Ok(found)
+}
+
+fn boards(
+    gpus: &[&GpuSnapshot],
+    free: impl Fn(&GpuSnapshot, &GpuInstanceProfile) -> Option<u32>,
+) -> Vec<Board> {
+    let mut boards: Vec<Board> = Vec::new();
+    for gpu in gpus {
+        let geometry = gpu.geometry.as_deref();
+        let mut profiles: Vec<&GpuInstanceProfile> =
+            geometry.iter().flat_map(|geometry| &geometry.profiles).collect();
+        profiles.sort_by_key(|profile| {
+            let name = profile.name;
+            (name.slices, name.memory, !name.attributes.is_plain(), profile.nvml_enum)
+        });
+        let rows: Vec<Row> =
+            profiles.into_iter().map(|profile| row(profile, free(gpu, profile))).collect();
+        let alike = boards.iter_mut().find(|b| b.name == gpu.name && b.profiles == rows);
+        match alike {
+            Some(board) => board.gpus.push(gpu.index.get()),
+            None => boards.push(Board {
+                gpus: vec![gpu.index.get()],
+                name: gpu.name.clone(),
+                grid: geometry.map_or(0, |geometry| geometry.grid.get()),
+                profiles: rows,
+            }),
+        }
+    }
+    boards
+}
+
+fn row(profile: &GpuInstanceProfile, free: Option<u32>) -> Row {
+    Row {
+        name: profile.name.to_string(),
+        id: profile.id.get(),
+        free,
+        total: profile.max_instances,
+        memory_mib: profile.memory.get(),
+        p2p: profile.p2p,
+        multiprocessors: profile.multiprocessors,
+        decoders: profile.engines.decoders,
+        encoders: profile.engines.encoders,
+        copy_engines: profile.engines.copy,
+        jpeg: profile.engines.jpeg,
+        ofa: profile.engines.ofa,
+        size: profile.size.get(),
+        starts: profile.starts.iter().map(|start| start.get()).collect(),
+    }
+}
+
+fn lines(boards: &[Board], placements: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for board in boards {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        let title = format!("GPU {}  {}", ranges(&board.gpus), clean(&board.name));
+        lines.push(styled(HEADING, &title));
+        if board.profiles.is_empty() {
+            lines.push(styled(FAINT, "  offers no MIG profiles"));
+        } else {
+            lines.extend(table(board, placements).lines());
+        }
+    }
+    lines
+}
+
+fn table(board: &Board, placements: bool) -> Table {
+    let mut columns = vec![
+        ("NAME", Side::Left),
+        ("ID", Side::Right),
+        ("FREE/TOTAL", Side::Right),
+        ("GiB", Side::Right),
+        ("P2P", Side::Left),
+        ("SM", Side::Right),
+        ("DEC", Side::Right),
+        ("ENC", Side::Right),
+        ("CE", Side::Right),
+        ("JPEG", Side::Right),
+        ("OFA", Side::Right),
+    ];
+    if placements {
+        columns.push(("PLACEMENTS", Side::Left));
+    }
+    let mut table = Table::new(columns);
+    for row in &board.profiles {
+        let free = row.free.map_or_else(|| String::from("-"), |free| free.to_string());
+        let mut cells = vec![
+            format!("MIG {}", row.name),
+            row.id.to_string(),
+            format!("{free}/{}", row.total),
+            gib(MemoryMib::new(row.memory_mib)),
+            String::from(if row.p2p { "Yes" } else { "No" }),
+        ];
+        let engines =
+            [row.multiprocessors, row.decoders, row.encoders, row.copy_engines, row.jpeg, row.ofa];
+        cells.extend(engines.map(|count| count.to_string()));
+        if placements {
+            let starts: Vec<String> = row.starts.iter().map(u8::to_string).collect();
+            cells.push(format!("{{{}}}:{}", starts.join(","), row.size));
+        }
+        table.row(cells);
+    }
+    table
+}
+
+/// GiB with two decimals, rounded half up, as the vendor's table has them.
+fn gib(memory: MemoryMib) -> String {
+    let hundredths = (memory.get() * 100 + 512) / 1024;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(name: &str, id: u32, memory_mib: u64, starts: &[u8]) -> Row {
+        Row {
+            name: name.into(),
+            id,
+            free: Some(3),
+            total: 7,
+            memory_mib,
+            p2p: false,
+            multiprocessors: 14,
+            decoders: 0,
+            encoders: 0,
+            copy_engines: 1,
+            jpeg: 0,
+            ofa: 0,
+            size: 1,
+            starts: starts.to_vec(),
+        }
+    }
+
+    #[test]
+    fn the_columns_are_the_vendors() {
+        let boards = [
+            Board {
+                gpus: vec![0, 1, 2, 5],
+                name: "NVIDIA A100-SXM4-40GB".into(),
+                grid: 8,
+                profiles: vec![
+                    profile("1g.5gb", 19, 4864, &[0, 1, 2]),
+                    Row { free: None, ..profile("1g.5gb+me", 20, 40_192, &[0]) },
+                ],
+            },
+            Board { gpus: vec![3], name: "NVIDIA L40S".into(), grid: 0, profiles: vec![] },
+        ];
+        let text = lines(&boards, true).join("\n");
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "\
+GPU 0-2,5  NVIDIA A100-SXM4-40GB
+NAME           ID  FREE/TOTAL    GiB  P2P  SM  DEC  ENC  CE  JPEG  OFA  PLACEMENTS
+MIG 1g.5gb     19         3/7   4.75  No   14    0    0   1     0    0  {0,1,2}:1
+MIG 1g.5gb+me  20         -/7  39.25  No   14    0    0   1     0    0  {0}:1
+
+GPU 3  NVIDIA L40S
+  offers no MIG profiles"
+        );
+    }
+
+    #[test]
+    fn gib_has_two_decimals() {
+        assert_eq!(gib(MemoryMib::new(4864)), "4.75");
+        assert_eq!(gib(MemoryMib::new(5952)), "5.81");
+        assert_eq!(gib(MemoryMib::new(9984)), "9.75");
+        assert_eq!(gib(MemoryMib::new(23_612)), "23.06");
+    }
 }

@@ -1,16 +1,42 @@
-//! The verb `run`.
+//! `migctl run`: a command on a slice of its own.
+//!
+//! Must never leave a command without a lease, nor a lease without a command.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::{Context, Failure};
+use crate::session::wish::WishArgs;
+use crate::{Context, Failure, session};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
-pub struct RunArgs {}
+#[command(
+    long_about = "Waits for a slice, runs a command on it, and gives the slice back. The command \
+                  finds CUDA_VISIBLE_DEVICES and NVIDIA_VISIBLE_DEVICES set to the slice's UUID and \
+                  MIGD_LEASE to the lease; {uuid} in its arguments is replaced. Its exit status is \
+                  passed on; 124 means that the wait expired, 125 that migctl failed, 126 and 127 \
+                  that the command cannot be executed or found.",
+    after_help = "Examples:\n  \
+        migctl run --gpu-mem 20g --time 2h -- python train.py\n  \
+        migctl run --profile 1g.10gb --max-wait 10m -- ./bench --device {uuid}"
+)]
+pub struct RunArgs {
+    /// What is wanted
+    #[command(flatten)]
+    pub wish: WishArgs,
+    /// The command and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    pub command: Vec<OsString>,
+}
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, _args: RunArgs) -> Result<ExitCode, Failure> {
-    context.places().map(|_| ExitCode::SUCCESS)
+pub(crate) fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> {
+    session::run(context, &args.wish, &args.command).map_err(Failure::under_run)
 }

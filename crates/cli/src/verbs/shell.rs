@@ -1,16 +1,33 @@
-//! The verb `shell`.
+//! `migctl shell`: a shell on a slice of its own.
+//!
+//! Must never differ from `run` in anything but the command.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::{Context, Failure};
+use crate::session::wish::WishArgs;
+use crate::{Context, Failure, session};
 
 /// Options of `shell`.
 #[derive(Debug, Args)]
-pub struct ShellArgs {}
+#[command(
+    long_about = "Waits for a slice and opens $SHELL on it. The slice is given back when the shell \
+                  ends.",
+    after_help = "Examples:\n  \
+        migctl shell --profile 1g.10gb\n  \
+        migctl shell --gpu-mem 20g --time 2h --name debug"
+)]
+pub struct ShellArgs {
+    /// What is wanted
+    #[command(flatten)]
+    pub wish: WishArgs,
+}
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, _args: ShellArgs) -> Result<ExitCode, Failure> {
-    context.places().map(|_| ExitCode::SUCCESS)
+pub(crate) fn run(context: &Context, args: ShellArgs) -> Result<ExitCode, Failure> {
+    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+    let shell = shell.unwrap_or_else(|| OsString::from("/bin/sh"));
+    session::run(context, &args.wish, &[shell]).map_err(Failure::under_run)
 }

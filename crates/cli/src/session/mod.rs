@@ -1,0 +1,321 @@
+//! A command on slices: ask, start, follow, give back.
+//!
+//! Must never end without giving the lease back or saying who still holds it.
+
+pub(crate) mod ask;
+mod child;
+pub(crate) mod environment;
+mod limit;
+mod lookup;
+mod signals;
+pub(crate) mod summary;
+mod terminal;
+mod watch;
+pub(crate) mod wish;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use api::{Client, EndKind, HolderKind, LeaseState, LeaseView};
+use model::Millis;
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+
+use crate::draw::text::clean;
+use crate::{Context, Failure, autostart, connect};
+use child::{Exited, Held, News};
+use environment::Simulation;
+use limit::{Due, Limit};
+use terminal::Terminal;
+use watch::Heard;
+use wish::WishArgs;
+
+/// How long the end of a lease is waited for before its holders are named.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Runs `command` on a lease of its own and passes its status on.
+///
+/// # Errors
+/// [`Failure`] for everything that is not the command's.
+pub(crate) fn run(
+    context: &Context,
+    wish: &WishArgs,
+    command: &[OsString],
+) -> Result<ExitCode, Failure> {
+    if context.json() {
+        return Err(Failure::usage("--json is for verbs that print data; this one runs a program")
+            .hint("`migctl status --json` shows the lease while it runs"));
+    }
+    let Some(program) = command.first() else {
+        return Err(Failure::usage("a command is needed"));
+    };
+    connect::runtime()?.block_on(async {
+        let client = autostart::started(context).await?;
+        let simulation = Simulation::of(context)?;
+        let path = std::env::var_os("PATH");
+        let also = simulation.as_ref().and_then(Simulation::programs);
+        lookup::check(program, path.as_deref(), also)?;
+        let mut request = wish.request(HolderKind::Process);
+        request.one_process = request.count > 1;
+        request.command = Some(words(command));
+        let lease = ask::ask(context, &client, &request).await?;
+        for line in summary::granted(&lease) {
+            context.output.say(&format!("migctl: {line}"));
+        }
+        let ended = on_slice(context, &client, &lease, simulation.as_ref(), command).await;
+        give_back(context, &client, &lease).await;
+        ended.map(|exited| ExitCode::from(exited.code()))
+    })
+}
+
+/// A command as listings show it.
+fn words(command: &[OsString]) -> String {
+    let words: Vec<String> = command.iter().map(|word| clean(&word.to_string_lossy())).collect();
+    words.join(" ")
+}
+
+async fn on_slice(
+    context: &Context,
+    client: &Client,
+    lease: &LeaseView,
+    simulation: Option<&Simulation>,
+    command: &[OsString],
+) -> Result<Exited, Failure> {
+    let read_at = Instant::now();
+    let arrivals = signals::stream(&signals::SESSION)
+        .map_err(|error| Failure::caused("E-SIGNALS", "cannot watch for signals", &error))?;
+    let variables = environment::of(lease, simulation, |name: &str| std::env::var_os(name));
+    let held = Held::start(&environment::filled(command, lease), &variables)?;
+    let pid = u32::try_from(held.pid().as_raw_nonzero().get()).unwrap_or(0);
+    let session = Session {
+        context,
+        lease,
+        heard: watch::watch(client.clone(), lease, pid),
+        arrivals,
+        limit: Limit::of(lease, read_at),
+        terminal: Terminal::of_stdin(),
+        held,
+        begun: false,
+        daemon_ends: false,
+        away: false,
+        time_over: false,
+        rejected: None,
+    };
+    session.follow().await
+}
+
+/// A command and everything that bears on it.
+struct Session<'c> {
+    context: &'c Context,
+    lease: &'c LeaseView,
+    heard: UnboundedReceiver<Heard>,
+    arrivals: UnboundedReceiver<Signal>,
+    limit: Limit,
+    terminal: Option<Terminal>,
+    held: Held,
+    begun: bool,
+    daemon_ends: bool,
+    away: bool,
+    time_over: bool,
+    rejected: Option<String>,
+}
+
+impl Session<'_> {
+    async fn follow(mut self) -> Result<Exited, Failure> {
+        let exited = loop {
+            if let Some(News::Ended(exited)) = self.held.news() {
+                break exited;
+            }
+            tokio::select! {
+                Some(signal) = self.arrivals.recv() => {
+                    if let Some(exited) = self.arrived(signal) {
+                        break exited;
+                    }
+                }
+                Some(heard) = self.heard.recv() => self.heard(heard),
+                due = self.limit.next() => self.due(due),
+            }
+        };
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take_back();
+            if matches!(exited, Exited::Signal(_)) {
+                terminal.restore_modes();
+            }
+        }
+        if let Some(why) = self.rejected {
+            return Err(Failure::new(
+                "E-LEASE-ENDED",
+                format!("{} ended before the command began: {why}", self.lease.id),
+            ));
+        }
+        if self.time_over {
+            self.tell(&format!("its time{} was over", self.limit_words()));
+        }
+        Ok(exited)
+    }
+
+    fn tell(&self, words: &str) {
+        self.context.output.say(&format!("migctl: {}: {words}", self.lease.id));
+    }
+
+    fn limit_words(&self) -> String {
+        summary::limit(self.lease).map_or_else(String::new, |limit| format!(" ({limit})"))
+    }
+
+    /// Lets the command begin; the terminal is its own unless others in a pipeline use it too.
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            if let Some(terminal) = &mut self.terminal
+                && !terminal::is_part_of_pipeline()
+            {
+                terminal.give(self.held.pid());
+            }
+            self.held.let_go();
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Attached => self.begin(),
+            Heard::Rejected(why) if self.begun => self.tell(&format!("the lease is gone: {why}")),
+            Heard::Rejected(why) => {
+                self.rejected = Some(clean(&why));
+                self.held.signal(Signal::KILL);
+            }
+            Heard::Lost => {
+                self.away = true;
+                self.context.output.detail("migctl: the daemon does not answer; going on");
+                self.begin();
+            }
+            Heard::Back => {
+                self.away = false;
+                self.context.output.detail("migctl: the daemon answers again");
+            }
+            Heard::Gone => self.tell("the daemon no longer knows this lease"),
+            Heard::Changed(lease) => self.changed(&lease),
+        }
+    }
+
+    fn changed(&mut self, lease: &LeaseView) {
+        if !matches!(lease.state, LeaseState::Ending | LeaseState::Ended) {
+            return;
+        }
+        if !std::mem::replace(&mut self.daemon_ends, true) {
+            if lease.end == Some(EndKind::TimeLimit) {
+                self.time_over = true;
+            } else {
+                self.tell(&format!("must end: {}", summary::ended(lease)));
+            }
+        }
+    }
+
+    fn due(&mut self, due: Due) {
+        match due {
+            Due::Warn => {
+                let left =
+                    self.lease.deadline_ms.zip(summary::limit(self.lease)).map(|(_, all)| {
+                        Millis::new(Millis::from_secs(30).get().min(all.get() / 10))
+                    });
+                let left = left.unwrap_or_default();
+                self.context.output.warn(&format!(
+                    "migctl: {}: {left} left of its time{}; the command is told to end then",
+                    self.lease.id,
+                    self.limit_words()
+                ));
+            }
+            Due::Over => self.time_over = true,
+            Due::Term if !self.daemon_ends => {
+                self.held.signal(Signal::TERM);
+                self.held.let_go();
+            }
+            Due::Kill if !self.daemon_ends || self.away => self.held.signal(Signal::KILL),
+            Due::Term | Due::Kill => {}
+        }
+    }
+
+    /// What a signal of ours means for the command; its end, if the signal tells of that.
+    fn arrived(&mut self, signal: Signal) -> Option<Exited> {
+        match signal {
+            Signal::CHILD => {
+                while let Some(news) = self.held.news() {
+                    match news {
+                        News::Ended(exited) => return Some(exited),
+                        News::Stopped(number) => self.stopped(number),
+                    }
+                }
+            }
+            Signal::CONT => self.held.let_go(),
+            other => {
+                self.begin();
+                self.held.signal(other);
+            }
+        }
+        None
+    }
+
+    /// The command stopped: it wants the terminal, or the user wants the shell.
+    fn stopped(&mut self, number: i32) {
+        let wants_terminal = number == Signal::TTIN.as_raw() || number == Signal::TTOU.as_raw();
+        let Some(terminal) = &mut self.terminal else { return };
+        if wants_terminal && terminal.is_ours() {
+            terminal.give(self.held.pid());
+            self.held.let_go();
+            return;
+        }
+        if wants_terminal || number == Signal::TSTP.as_raw() {
+            terminal.take_back();
+            // The shell sees this process stop, as it would see the command. The call returns when
+            // the shell continues us.
+            let _ = kill_process(getpid(), Signal::STOP);
+            if !terminal::is_part_of_pipeline() {
+                terminal.give(self.held.pid());
+            }
+            self.held.let_go();
+        }
+    }
+}
+
+/// Gives the lease back, and names whoever keeps its slice from being granted again.
+async fn give_back(context: &Context, client: &Client, lease: &LeaseView) {
+    let id = lease.id.to_string();
+    let mut view = match client.release(&id).await {
+        Ok(view) => view,
+        Err(error) => {
+            let what = format!("{id} was not given back, the daemon does so by itself");
+            context.output.detail(&Failure::of_client(&what, &error).text());
+            return;
+        }
+    };
+    let patience = Instant::now() + FAREWELL;
+    while view.state == LeaseState::Ending && view.held_by.is_empty() {
+        let left = patience.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match client.lease_after(lease.id, view.revision, left).await {
+            Ok(changed) => view = changed,
+            Err(_) => return,
+        }
+    }
+    if view.state == LeaseState::Ending && !view.held_by.is_empty() {
+        context.output.warn(&format!(
+            "migctl: {id}: the slice is still held by {}; it is granted again once they end",
+            clean(&view.held_by.join(", "))
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_without_control_characters() {
+        let command = [OsStr::new("python"), OsStr::new("a\u{1b}b.py")].map(OsStr::to_owned);
+        assert_eq!(words(&command), "python a?b.py");
+    }
+}

@@ -1,0 +1,47 @@
+//! A command that begins when its parent says so: the first half of what `run` starts.
+//!
+//! Must never let the command begin before its lease knows it, nor without its parent.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::ExitCode;
+
+use clap::Args;
+use rustix::process::{Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
+
+use crate::{Context, Exit, Failure};
+
+/// Options of the hidden verb.
+#[derive(Debug, Args)]
+pub struct HeldArgs {
+    /// Who says so
+    #[arg(long)]
+    pub parent: i32,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Stops until it is continued, then becomes the command. It dies with its parent until then.
+pub(crate) fn run(_context: &Context, args: &HeldArgs) -> Result<ExitCode, Failure> {
+    let lost = |error: rustix::io::Errno| {
+        Failure::caused("E-HOLD", "cannot hold the command", &io::Error::from(error)).under_run()
+    };
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(lost)?;
+    if getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(args.parent) {
+        return Err(Failure::new("E-HOLD", "whoever started this is gone").exit(Exit::Ours));
+    }
+    kill_process(getpid(), Signal::STOP).map_err(lost)?;
+    set_parent_process_death_signal(None).map_err(lost)?;
+    let [program, words @ ..] = args.command.as_slice() else {
+        return Err(Failure::usage("a command is needed").under_run());
+    };
+    let error = std::process::Command::new(program).args(words).exec();
+    let what = format!("cannot execute {}", program.to_string_lossy());
+    let exit = match error.kind() {
+        io::ErrorKind::NotFound => Exit::NotFound,
+        _ => Exit::CannotExecute,
+    };
+    Err(Failure::caused("E-EXECUTE", &what, &error).exit(exit))
+}
