@@ -142,12 +142,13 @@ fn fault(call: &str, gpu: Option<usize>, skip: u32, times: u32) -> Fault {
 #[test]
 fn faults_wait_for_their_call() {
     let mut node = host("a30:2");
-    node.add_fault(fault("GpuInstanceCreate*", Some(1), 1, 2));
+    node.add_fault(fault("GpuInstanceCreate*", Some(1), 2, 2));
     let create = "nvmlGpuInstanceCreateComputeInstance";
     assert!(node.has_fault_for(create, Some(1)) && !node.has_fault_for(create, None));
     assert_eq!(node.fault_for("nvmlGpuInstanceDestroy", Some(1)), None);
     assert_eq!(node.fault_for(create, Some(0)), None, "another GPU");
     assert_eq!(node.fault_for(create, Some(1)), None, "skipped");
+    assert_eq!(node.fault_for(create, Some(1)), None, "skipped too");
     assert_eq!(node.fault_for(create, Some(1)), Some(FaultEffect::Lie));
     assert_eq!(node.fault_for(create, Some(1)), Some(FaultEffect::Lie));
     assert_eq!(node.fault_for(create, Some(1)), None, "used up");
