@@ -19,6 +19,7 @@ mod geometry;
 mod instances;
 mod library;
 mod outcome;
+mod process_lists;
 mod processes;
 mod queries;
 mod raw;

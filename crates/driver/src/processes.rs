@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use model::{ComputeInstanceId, GpuInstanceId, GpuProcess, MemoryMib};
 use nvml_wrapper_sys::bindings::nvmlProcessInfo_t;
 
-use crate::raw::ProcessKind;
+use crate::process_lists::ProcessKind;
 use crate::returns::NvmlReturn;
 use crate::symbols::{Call, CallError, Device, Symbols};
 

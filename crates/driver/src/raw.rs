@@ -120,17 +120,6 @@ impl GpmMetricsRequest {
     }
 }
 
-/// Which list of processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ProcessKind {
-    /// CUDA and other compute contexts.
-    Compute,
-    /// Graphics contexts.
-    Graphics,
-    /// Clients of an MPS server.
-    Mps,
-}
-
 /// The text in a C buffer, up to its NUL or its end.
 pub(crate) fn text_in(buffer: &[c_char]) -> String {
     let bytes: Vec<u8> =
@@ -153,27 +142,6 @@ fn list<T: Plain>(room: usize, call: impl FnOnce(*mut T, &mut c_uint) -> Call<()
     Ok(items)
 }
 
-/// Asks with ever more room while the answer is INSUFFICIENT_SIZE.
-fn growing<T: Plain>(call: impl Fn(&mut c_uint, *mut T) -> Call<()>) -> Call<Vec<T>> {
-    const MOST: usize = 1 << 16;
-    let mut room = 32;
-    loop {
-        let mut items = vec![T::zeroed(); room];
-        let mut count = room as c_uint;
-        match call(&mut count, items.as_mut_ptr()) {
-            Ok(()) => {
-                items.truncate(count as usize);
-                return Ok(items);
-            }
-            Err(error) if error.is(NvmlReturn::InsufficientSize) && room < MOST => {
-                // The count says what is needed; a few more may have come meanwhile.
-                room = (room * 2).max(count as usize + 8).min(MOST);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// The first answer that is not a reason to try an older form of the call. If none is, the error is
 /// what the newest form present returned.
 pub(crate) fn newest<T>(forms: &[&dyn Fn() -> Call<T>]) -> Call<T> {
@@ -192,16 +160,6 @@ pub(crate) fn newest<T>(forms: &[&dyn Fn() -> Call<T>]) -> Call<T> {
         }
     }
     Err(failed.unwrap_or(CallError::Returned(NvmlReturn::FunctionNotFound)))
-}
-
-fn old_process(old: &nvmlProcessInfo_v1_t) -> nvmlProcessInfo_t {
-    let none = u32::MAX;
-    nvmlProcessInfo_t {
-        pid: old.pid,
-        usedGpuMemory: old.usedGpuMemory,
-        gpuInstanceId: none,
-        computeInstanceId: none,
-    }
 }
 
 impl Symbols {
@@ -349,91 +307,6 @@ impl Symbols {
             unsafe { self.nvmlGpuInstanceGetComputeInstances(instance, profile_id, buffer, count) }
         })
     }
-
-    /// Processes of one kind, by the newest form of the call there is.
-    pub(crate) fn processes(
-        &self,
-        device: Device,
-        kind: ProcessKind,
-    ) -> Call<Vec<nvmlProcessInfo_t>> {
-        newest(&[
-            &|| growing(|count, buffer| self.processes_v3(device, kind, count, buffer)),
-            &|| growing(|count, buffer| self.processes_v2(device, kind, count, buffer)),
-            &|| {
-                let old = growing(|count, buffer| self.processes_v1(device, kind, count, buffer));
-                old.map(|list| list.iter().map(old_process).collect())
-            },
-        ])
-    }
-
-    fn processes_v3(
-        &self,
-        device: Device,
-        kind: ProcessKind,
-        count: &mut c_uint,
-        buffer: *mut nvmlProcessInfo_t,
-    ) -> Call<()> {
-        match kind {
-            // SAFETY: `growing` gives a buffer with as much room as the count says.
-            ProcessKind::Compute => unsafe {
-                self.nvmlDeviceGetComputeRunningProcesses_v3(device, count, buffer)
-            },
-            // SAFETY: see above.
-            ProcessKind::Graphics => unsafe {
-                self.nvmlDeviceGetGraphicsRunningProcesses_v3(device, count, buffer)
-            },
-            // SAFETY: see above.
-            ProcessKind::Mps => unsafe {
-                self.nvmlDeviceGetMPSComputeRunningProcesses_v3(device, count, buffer)
-            },
-        }
-    }
-
-    fn processes_v2(
-        &self,
-        device: Device,
-        kind: ProcessKind,
-        count: &mut c_uint,
-        buffer: *mut nvmlProcessInfo_t,
-    ) -> Call<()> {
-        match kind {
-            // SAFETY: `growing` gives a buffer with as much room as the count says.
-            ProcessKind::Compute => unsafe {
-                self.nvmlDeviceGetComputeRunningProcesses_v2(device, count, buffer)
-            },
-            // SAFETY: see above.
-            ProcessKind::Graphics => unsafe {
-                self.nvmlDeviceGetGraphicsRunningProcesses_v2(device, count, buffer)
-            },
-            // SAFETY: see above.
-            ProcessKind::Mps => unsafe {
-                self.nvmlDeviceGetMPSComputeRunningProcesses_v2(device, count, buffer)
-            },
-        }
-    }
-
-    fn processes_v1(
-        &self,
-        device: Device,
-        kind: ProcessKind,
-        count: &mut c_uint,
-        buffer: *mut nvmlProcessInfo_v1_t,
-    ) -> Call<()> {
-        match kind {
-            // SAFETY: `growing` gives a buffer with as much room as the count says.
-            ProcessKind::Compute => unsafe {
-                self.nvmlDeviceGetComputeRunningProcesses(device, count, buffer)
-            },
-            // SAFETY: see above.
-            ProcessKind::Graphics => unsafe {
-                self.nvmlDeviceGetGraphicsRunningProcesses(device, count, buffer)
-            },
-            // SAFETY: see above.
-            ProcessKind::Mps => unsafe {
-                self.nvmlDeviceGetMPSComputeRunningProcesses(device, count, buffer)
-            },
-        }
-    }
 }
 
 #[cfg(test)]
@@ -469,13 +342,5 @@ mod tests {
         };
         assert_eq!(told(3).unwrap().len(), 3);
         assert_eq!(told(1000).unwrap().len(), 4);
-    }
-
-    #[test]
-    fn growing_stops_where_sizes_never_suffice() {
-        let never = growing::<nvmlProcessInfo_t>(|_, _| {
-            Err(CallError::Returned(NvmlReturn::InsufficientSize))
-        });
-        assert_eq!(never.unwrap_err(), CallError::Returned(NvmlReturn::InsufficientSize));
     }
 }

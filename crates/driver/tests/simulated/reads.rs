@@ -1,0 +1,92 @@
+//! What is read of a simulated machine equals what the machine is.
+//!
+//! Must never compare memory for equality: it drifts with the driver.
+
+use model::{Health, MigMode, MigState, Timestamp, catalog};
+
+use crate::machine::{Machine, assert_alike};
+
+#[test]
+fn a_dgx_a100_is_read_as_it_is() {
+    let machine = Machine::new("dgx-a100");
+    let snapshot = machine.driver.snapshot(Timestamp::from_millis(42)).unwrap();
+    assert_eq!(snapshot.taken_at, Timestamp::from_millis(42));
+    assert_eq!(snapshot.gpus.len(), 8);
+    assert_eq!(machine.driver.versions().unwrap().driver, snapshot.driver_version);
+    for (index, gpu) in snapshot.gpus.iter().enumerate() {
+        assert_eq!(gpu.index.get() as usize, index);
+        assert_eq!(gpu.name, "NVIDIA A100-SXM4-40GB");
+        assert_eq!(gpu.pci_device_id, 0x20B0_10DE);
+        assert_eq!(gpu.memory.get(), 40960);
+        assert_eq!(gpu.compute_capability, Some((8, 0)));
+        assert_eq!(gpu.health, Health::Ok);
+        let (current, pending) = (MigMode::Disabled, MigMode::Disabled);
+        assert_eq!(gpu.mig, MigState::Supported { current, pending });
+        assert!(gpu.instances.is_empty());
+        assert_eq!(machine.driver.gpu_snapshot(&gpu.uuid).unwrap(), *gpu);
+    }
+    assert_eq!(snapshot.gpus[1].pci.to_string(), "00000000:0F:00.0");
+}
+
+/// With MIG off some drivers tell v1 profiles, some nothing: either way the board is known.
+#[test]
+fn geometry_is_known_with_mig_off() {
+    let machine = Machine::new("a100-sxm4-40gb:2");
+    let expected = catalog::board("a100-sxm4-40gb").unwrap().geometry();
+    assert_alike(&machine.gpu(0).geometry.unwrap(), &expected, "v1");
+    machine.host.set_knobs(|knobs| knobs.profiles_with_mig_off = false).unwrap();
+    machine.driver.refresh_geometry(&machine.uuid(0));
+    let gpu = machine.gpu(0);
+    assert_eq!(gpu.health, Health::Ok);
+    assert_eq!(*gpu.geometry.unwrap(), expected);
+}
+
+#[test]
+fn geometry_read_from_nvml_equals_the_catalogs() {
+    for board in
+        ["a100-sxm4-80gb", "a30", "h100-sxm5-80gb", "h200-sxm-141gb", "b200", "rtx-pro-6000-bse"]
+    {
+        let machine = Machine::with_mig(&format!("{board}:1"));
+        let expected = catalog::board(board).unwrap().geometry();
+        assert_alike(&machine.gpu(0).geometry.unwrap(), &expected, board);
+    }
+}
+
+/// Compute profiles are read from living instances; the catalog must have been right.
+#[test]
+fn compute_profiles_of_living_instances_equal_the_catalogs() {
+    for board in ["a100-sxm4-40gb", "a30", "h100-sxm5-80gb", "rtx-pro-6000-bse"] {
+        let machine = Machine::with_mig(&format!("{board}:1"));
+        let expected = catalog::board(board).unwrap().geometry();
+        let uuid = machine.uuid(0);
+        for kind in &expected.profiles {
+            let place = kind.placements().next().unwrap();
+            let id = machine.driver.create_gpu_instance(&uuid, kind.id, place).unwrap();
+            assert_alike(&machine.gpu(0).geometry.unwrap(), &expected, board);
+            machine.driver.destroy_gpu_instance(&uuid, id).unwrap();
+        }
+    }
+}
+
+#[test]
+fn links_and_telemetry_are_read() {
+    let machine = Machine::new("dgx-a100");
+    let matrix = machine.driver.topology().unwrap();
+    assert_eq!(matrix.gpus.len(), 8);
+    for (row, paths) in matrix.paths.iter().enumerate() {
+        for (column, path) in paths.iter().enumerate() {
+            assert_eq!(path.is_none(), row == column);
+            if let Some(path) = path {
+                assert_eq!(path.nvlinks, 12);
+                assert!(path.level.is_some());
+                assert_eq!(matrix.paths[column][row], Some(*path));
+            }
+        }
+    }
+    let extras = machine.driver.gpu_extras(&matrix.gpus[0]).unwrap();
+    assert_eq!(extras.architecture, Some(7));
+    assert!(extras.serial.is_some() && extras.power_milliwatts.is_some());
+    assert!(extras.temperature_celsius.is_some());
+    assert_eq!(extras.memory.unwrap().total.get(), 40960);
+    assert_eq!(extras.mode_change_needs_reset(), Some(true));
+}
