@@ -69,7 +69,10 @@ fn watch(arrivals: &Receiver<(LeaseId, ProcessId)>, mut ring: UnixStream, tell: 
             }
         }
         watched.retain(|one| {
-            let alive = host::processes::is_alive(one.process);
+            let alive = match &one.descriptor {
+                Some(held) => !held.has_ended().unwrap_or(false),
+                None => host::processes::is_alive(one.process),
+            };
             if !alive {
                 tell(Command::HolderExited { lease: one.lease, process: one.process });
             }
