@@ -82,6 +82,13 @@ impl BoardFacts {
     }
 }
 
+impl BoardFacts {
+    /// Whether the GPU has no memory of its own but uses the host's (Thor).
+    pub fn shares_host_memory(&self) -> bool {
+        self.total_memory == MemoryMib::default()
+    }
+}
+
 /// The facts of every GPU of a node, in the node's order. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Boards {

@@ -181,7 +181,7 @@ impl Node {
                 compute.ok_or(Return::NotFound)?;
             }
         }
-        if request.memory > self.memory_of(request.gpu, request.target)?.free {
+        if !self.has_room(request.gpu, request.target, request.memory)? {
             return Err(Return::Memory);
         }
         let id = ContextId(self.next_context);
@@ -215,8 +215,8 @@ impl Node {
     pub fn resize_context(&mut self, id: ContextId, memory: MemoryMib) -> Result<(), Return> {
         let context = self.contexts.iter().find(|context| context.id == id);
         let context = context.ok_or(Return::NotFound)?;
-        let free = self.memory_of(context.gpu, context.target)?.free;
-        if memory > free.saturating_add(context.memory) {
+        let more = memory.saturating_sub(context.memory);
+        if !self.has_room(context.gpu, context.target, more)? {
             return Err(Return::Memory);
         }
         for context in &mut self.contexts {

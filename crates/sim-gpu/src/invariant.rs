@@ -49,7 +49,8 @@ impl Node {
             };
             ensure(exists, || format!("{context:?} is on nothing that exists"))?;
             let used = self.memory_of(context.gpu, context.target);
-            let fits = used.is_ok_and(|memory| memory.used <= memory.total);
+            let fits = used.is_ok_and(|memory| memory.used <= memory.total)
+                || self.board(context.gpu).is_ok_and(|board| board.shares_host_memory());
             ensure(fits, || format!("{context:?} is part of more memory than there is"))?;
         }
         let ordered = self.events.iter().zip(self.events.iter().skip(1));

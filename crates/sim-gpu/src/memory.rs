@@ -76,10 +76,13 @@ impl Node {
     ///
     /// # Errors
     /// NO_PERMISSION for a whole GPU in MIG mode without the monitor right; INVALID_ARGUMENT if
-    /// the instance does not exist.
+    /// the instance does not exist; NOT_SUPPORTED where the memory is the host's.
     pub fn memory(&self, gpu: usize, target: Target, caller: Caller) -> Result<MemoryUse, Return> {
         self.working_gpu(gpu)?;
         self.may_see(gpu, target, caller)?;
+        if self.board(gpu)?.shares_host_memory() {
+            return Err(Return::NotSupported);
+        }
         self.memory_of(gpu, target)
     }
 
@@ -110,6 +113,17 @@ impl Node {
         }
     }
 
+    /// Whether `memory` more fits where a context would be; the host's memory is not counted.
+    pub(crate) fn has_room(
+        &self,
+        gpu: usize,
+        target: Target,
+        memory: MemoryMib,
+    ) -> Result<bool, Return> {
+        let shared = self.board(gpu)?.shares_host_memory();
+        Ok(shared || memory <= self.memory_of(gpu, target)?.free)
+    }
+
     fn instance_memory(&self, gpu: usize, id: GpuInstanceId) -> Result<MemoryUse, Return> {
         let instance = self.gpu(gpu)?.instance(id).ok_or(Return::InvalidArgument)?;
         let geometry = &self.board(gpu)?.geometry;
@@ -138,10 +152,10 @@ impl Node {
         self.working_gpu(gpu)?;
         self.may_see(gpu, target, caller)?;
         let board = self.board(gpu)?;
-        let whole = match board.total_memory.get() {
-            0 => 0,
-            total => total.next_power_of_two(),
-        };
+        if board.shares_host_memory() {
+            return Err(Return::NotSupported);
+        }
+        let whole = board.total_memory.get().next_power_of_two();
         let total = match target.gpu_instance() {
             None => whole,
             Some(id) => {

@@ -79,6 +79,18 @@ fn contexts_go_where_cuda_could() {
 }
 
 #[test]
+fn the_memory_of_an_integrated_gpu_is_the_hosts() {
+    let mut node = mig("thor-igpu");
+    let two = create(&mut node, "2g").unwrap();
+    let device = compute(&mut node, two, 2).unwrap();
+    assert_eq!(node.memory(0, target(device), root()), Err(Return::NotSupported));
+    assert_eq!(node.bar1(0, Target::Gpu, root()), Err(Return::NotSupported));
+    let id = open(&mut node, 1, target(device), 30_000).unwrap();
+    assert_eq!(node.resize_context(id, MemoryMib::new(60_000)), Ok(()));
+    assert_eq!(node.check_invariants(), Ok(()));
+}
+
+#[test]
 fn processes_are_listed_by_device_and_kind() {
     let (mut node, [three, left, right]) = cut();
     open(&mut node, 1, target(left), 10).unwrap();
