@@ -191,7 +191,7 @@ impl SimHost {
                 act(node, process::now(), generation)
             },
             |before, after, up_to_date| {
-                trees::follow(&self.root, up_to_date.then_some(before), after).is_ok()
+                trees::follow(&self.root, before, after, up_to_date).is_ok()
             },
         )
     }

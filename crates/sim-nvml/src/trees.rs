@@ -3,13 +3,12 @@
 //!
 //! Must never be the source of anything: the tree follows the state, and is mended from it.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use model::{GpuMinor, PciAddress};
-use sim_gpu::{CapabilityFile, Gpu, Node, Virtualization, mig_minors};
+use sim_gpu::{Gpu, Node, Virtualization, compute_instance_minor, gpu_instance_minor, mig_minors};
 
 /// Number of GPUs in the static list of capability minors.
 const GPUS_IN_MINORS: u32 = 32;
@@ -19,6 +18,8 @@ const MAJOR_GPU: u32 = 195;
 const MAJOR_UVM: u32 = 510;
 /// Major number of the capability nodes, as logged; it varies on real machines.
 const MAJOR_CAPS: u32 = 240;
+/// The capability folder below the root.
+const CAPABILITIES: &str = "proc/driver/nvidia/capabilities";
 /// Everybody may use it.
 const MODE_ALL: u32 = 0o666;
 
@@ -74,7 +75,11 @@ pub(crate) fn create(root: &Path, node: &Node, shared: bool) -> Result<(), Faile
         create_pci(root, node, gpu)?;
     }
     create_dev(root, node)?;
-    follow(root, None, node)
+    let spares = root.with_file_name("spare");
+    make_folder(&spares)
+        .and_then(|()| std::fs::set_permissions(&spares, std::fs::Permissions::from_mode(mode)))
+        .map_err(|error| (spares, error))?;
+    mend(root, node)
 }
 
 fn create_proc(root: &Path, node: &Node) -> Result<(), Failed> {
@@ -199,111 +204,174 @@ pub(crate) fn gpu_node(root: &Path, minor: GpuMinor) -> PathBuf {
     root.join(format!("dev/nvidia{minor}"))
 }
 
-/// Brings the capability files and nodes from `before`, or from whatever is there, to `after`.
-/// Files of instances that stay are left alone, with what an administrator wrote into them.
+/// A folder of the capability tree: a GPU instance's or a compute instance's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Folder {
+    /// Path below the capability folder: `gpu0/mig/gi13` or `gpu0/mig/gi13/ci0`.
+    path: String,
+    /// Minor of its device node.
+    minor: u32,
+    /// Number of the creation of its instance.
+    generation: u32,
+}
+
+/// The folders of a GPU's instances, each GPU instance before its compute instances.
+fn folders(gpu: &Gpu) -> Vec<Folder> {
+    let mut folders = Vec::new();
+    for instance in &gpu.instances {
+        let path = format!("gpu{}/mig/gi{}", gpu.minor, instance.id);
+        let minor = gpu_instance_minor(gpu.minor, instance.id);
+        let compute = instance.compute.iter().map(|compute| Folder {
+            path: format!("{path}/ci{}", compute.id),
+            minor: compute_instance_minor(gpu.minor, instance.id, compute.id),
+            generation: compute.generation,
+        });
+        let compute: Vec<Folder> = compute.collect();
+        folders.push(Folder { path, minor, generation: instance.generation });
+        folders.extend(compute);
+    }
+    folders
+}
+
+/// Brings the capability files and nodes from `before` to `after`. If what is there may not agree
+/// with `before`, because somebody died while changing it, that is mended first. Files of
+/// instances that stay are left alone, with what an administrator wrote into them.
 ///
 /// Device nodes of instances that went stay, as real ones do: nothing removes them. They get their
 /// stock owner and permissions back when an instance with their minor is made.
-pub(crate) fn follow(root: &Path, before: Option<&Node>, after: &Node) -> Result<(), Failed> {
-    if before.is_some_and(|before| same_instances(before, after)) {
-        return Ok(());
+pub(crate) fn follow(
+    root: &Path,
+    before: &Node,
+    after: &Node,
+    up_to_date: bool,
+) -> Result<(), Failed> {
+    if !up_to_date {
+        mend(root, before)?;
     }
-    let wanted = after.capability_files();
-    let present: BTreeMap<String, Option<u64>> = match before {
-        Some(before) => known(before),
-        None => on_disk(&root.join("proc"), "driver/nvidia/capabilities"),
-    };
-    let now = known(after);
-    for path in present.keys().rev() {
-        if !now.contains_key(path) {
-            remove(&root.join("proc"), path)?;
+    for (old, new) in before.gpus.iter().zip(&after.gpus) {
+        if old.instances == new.instances {
+            continue;
         }
-    }
-    for file in wanted {
-        // The same path may stand for another making of the instance.
-        let kept = present.get(&file.path).is_some_and(|was| {
-            was.is_none() || now.get(&file.path).is_some_and(|generation| generation == was)
-        });
-        if !kept {
-            make(root, &file)?;
+        let (went, came) = (folders(old), folders(new));
+        for folder in went.iter().rev().filter(|folder| !came.contains(folder)) {
+            retire(root, &folder.path)?;
+        }
+        for folder in came.iter().filter(|folder| !went.contains(folder)) {
+            make(root, folder)?;
         }
     }
     Ok(())
 }
 
-fn same_instances(before: &Node, after: &Node) -> bool {
-    before.gpus.len() == after.gpus.len()
-        && before.gpus.iter().zip(&after.gpus).all(|(old, new)| old.instances == new.instances)
-}
-
-/// The capability files of a state, each with the generation of the instance it stands for.
-fn known(node: &Node) -> BTreeMap<String, Option<u64>> {
-    const ROOT: &str = "driver/nvidia/capabilities";
-    let mut files = BTreeMap::new();
-    files.insert(format!("{ROOT}/mig/config"), Some(0));
-    files.insert(format!("{ROOT}/mig/monitor"), Some(0));
+/// Makes the tree agree with `node`, whatever is there.
+fn mend(root: &Path, node: &Node) -> Result<(), Failed> {
+    let fixed = [("config", 1, 0o400), ("monitor", 2, 0o444)];
+    for (name, minor, mode) in fixed {
+        let access = root.join(CAPABILITIES).join("mig").join(name);
+        if !access.exists() {
+            write(access, &access_text(minor, mode), mode)?;
+            write(capability_node(root, minor), &device_text(MAJOR_CAPS, minor), mode)?;
+        }
+    }
     for gpu in &node.gpus {
-        for instance in &gpu.instances {
-            let folder = format!("{ROOT}/gpu{}/mig/gi{}", gpu.minor, instance.id);
-            files.insert(format!("{folder}/access"), Some(u64::from(instance.generation)));
-            for compute in &instance.compute {
-                let path = format!("{folder}/ci{}/access", compute.id);
-                files.insert(path, Some(u64::from(compute.generation)));
+        let wanted = folders(gpu);
+        let known = |path: &str| wanted.iter().any(|folder| folder.path == path);
+        let below = format!("gpu{}/mig", gpu.minor);
+        let home = root.join(CAPABILITIES).join(&below);
+        make_folder(&home).map_err(|error| (home, error))?;
+        for instance in names(root, &below) {
+            let path = format!("{below}/{instance}");
+            for compute in names(root, &path).iter().filter(|name| name.starts_with("ci")) {
+                let path = format!("{path}/{compute}");
+                if !known(&path) {
+                    remove(root, &path)?;
+                }
+            }
+            if !known(&path) {
+                remove(root, &path)?;
+            }
+        }
+        for folder in &wanted {
+            if !root.join(CAPABILITIES).join(&folder.path).join("access").exists() {
+                make(root, folder)?;
             }
         }
     }
-    files
-}
-
-/// The capability files that are there, their generations unknown.
-fn on_disk(proc: &Path, below: &str) -> BTreeMap<String, Option<u64>> {
-    let mut files = BTreeMap::new();
-    let Ok(entries) = std::fs::read_dir(proc.join(below)) else { return files };
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let path = format!("{below}/{name}");
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            files.extend(on_disk(proc, &path));
-        } else {
-            files.insert(path, None);
-        }
-    }
-    files
-}
-
-/// Removes a file and the folders above it that became empty.
-fn remove(proc: &Path, path: &str) -> Result<(), Failed> {
-    let full = proc.join(path);
-    match std::fs::remove_file(&full) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((full, error)),
-        Ok(()) | Err(_) => {}
-    }
-    let mut folder = full.parent();
-    while let Some(empty) = folder {
-        let kept = empty.ends_with("capabilities") || std::fs::remove_dir(empty).is_err();
-        if kept {
-            break;
-        }
-        folder = empty.parent();
-    }
     Ok(())
 }
 
-fn make(root: &Path, file: &CapabilityFile) -> Result<(), Failed> {
-    // On a real machine root writes to these in spite of their mode; whoever owns a simulated
-    // host is its root, so the owner may write.
-    write(root.join("proc").join(&file.path), &file.contents, file.mode | 0o200)?;
-    let node = capability_node(root, file.minor);
-    if !node.exists() {
-        return write(node, &device_text(MAJOR_CAPS, file.minor), file.mode);
+fn names(root: &Path, below: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(root.join(CAPABILITIES).join(below)) else {
+        return Vec::new();
+    };
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn remove(root: &Path, path: &str) -> Result<(), Failed> {
+    let full = root.join(CAPABILITIES).join(path);
+    match std::fs::remove_dir_all(&full) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err((full, error)),
+        Ok(()) | Err(_) => Ok(()),
     }
-    stock(root, &node, file.mode).map_err(|error| (node, error))
+}
+
+/// Where the folder of an instance that went waits to be used again. Renaming a folder is some
+/// twenty times cheaper than making and removing one on a journalling file system, and it appears
+/// and goes as a whole.
+fn spare(root: &Path, path: &str) -> PathBuf {
+    root.with_file_name("spare").join(path.replace('/', "-"))
+}
+
+fn retire(root: &Path, path: &str) -> Result<(), Failed> {
+    let full = root.join(CAPABILITIES).join(path);
+    let _earlier = std::fs::rename(&full, spare(root, path));
+    // No spare place, or one that is taken: then it is removed after all.
+    if full.exists() { remove(root, path) } else { Ok(()) }
+}
+
+fn access_text(minor: u32, mode: u32) -> String {
+    format!("DeviceFileMinor: {minor}\nDeviceFileMode: {mode}\nDeviceFileModify: 1\n")
+}
+
+fn make(root: &Path, folder: &Folder) -> Result<(), Failed> {
+    const MODE: u32 = 0o444;
+    let full = root.join(CAPABILITIES).join(&folder.path);
+    let text = access_text(folder.minor, MODE);
+    if !reuse(root, &folder.path, &full, &text) {
+        // On a real machine root writes to these in spite of their mode; whoever owns a simulated
+        // host is its root, so the owner may write.
+        write(full.join("access"), &text, MODE | 0o200)?;
+    }
+    let node = capability_node(root, folder.minor);
+    match stock(root, &node, MODE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write(node, &device_text(MAJOR_CAPS, folder.minor), MODE)
+        }
+        other => other.map_err(|error| (node, error)),
+    }
+}
+
+/// Takes a spare folder back into use; false if there is none.
+fn reuse(root: &Path, path: &str, full: &Path, text: &str) -> bool {
+    let spare = spare(root, path);
+    let refresh = || -> io::Result<()> {
+        let access = std::fs::File::options().write(true).open(spare.join("access"))?;
+        // In place: truncating would make the file system write the file out at once.
+        std::os::unix::fs::FileExt::write_all_at(&access, text.as_bytes(), 0)?;
+        access.set_len(text.len() as u64)?;
+        access.set_permissions(std::fs::Permissions::from_mode(0o644))
+    };
+    refresh().is_ok() && std::fs::rename(&spare, full).is_ok()
 }
 
 /// Gives a device node its stock owner and permissions.
 fn stock(root: &Path, node: &Path, mode: u32) -> io::Result<()> {
     let (owner, now) = (std::fs::metadata(root)?, std::fs::metadata(node)?);
-    if (owner.uid(), owner.gid()) != (now.uid(), now.gid()) {
+    let owned = (owner.uid(), owner.gid()) == (now.uid(), now.gid());
+    if owned && now.permissions().mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    if !owned {
         std::os::unix::fs::chown(node, Some(owner.uid()), Some(owner.gid()))?;
     }
     std::fs::set_permissions(node, std::fs::Permissions::from_mode(mode))
