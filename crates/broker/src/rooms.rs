@@ -159,28 +159,58 @@ pub(crate) fn explain_spec(
     }
 }
 
+/// Names the GPUs that are not usable and what each kind of trouble waits for.
 fn unusable_sentence(state: &State, world: &World<'_>, rooms: &[Room], want: &Want) -> String {
-    let reasons: Vec<String> = rooms
-        .iter()
-        .enumerate()
-        .filter(|(i, room)| want.profile(*i).is_some() && !room.usable)
-        .filter_map(|(_, room)| {
-            let gpu = world.observed.gpu(&room.gpu)?;
-            let why = if state.maintenance.contains(&gpu.uuid) {
-                "to be made ready for slices".to_string()
-            } else if gpu.health != Health::Ok {
-                alloc::format!("to be repaired ({:?})", gpu.health).to_lowercase()
-            } else if gpu.mig.needs_reset() {
-                "to be reset, so that its MIG mode comes into force".to_string()
-            } else if gpu.processes.is_empty() {
-                "to be made ready for slices".to_string()
-            } else {
-                "to be free of processes, so that MIG can be enabled".to_string()
-            };
-            Some(alloc::format!("GPU {} {why}", gpu.index))
-        })
-        .collect();
-    if reasons.is_empty() { "a GPU that can serve it".to_string() } else { join(&reasons) }
+    let mut reasons: Vec<(&'static str, Vec<u32>)> = Vec::new();
+    for (index, room) in rooms.iter().enumerate() {
+        if want.profile(index).is_none() || room.usable {
+            continue;
+        }
+        let Some(gpu) = world.observed.gpu(&room.gpu) else { continue };
+        let why = unusable_reason(state, gpu);
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, gpus)) => gpus.push(gpu.index.get()),
+            None => reasons.push((why, alloc::vec![gpu.index.get()])),
+        }
+    }
+    let parts: Vec<String> =
+        reasons.iter().map(|(why, gpus)| alloc::format!("{} {why}", gpu_list(gpus))).collect();
+    if parts.is_empty() { "a GPU that can serve it".to_string() } else { join(&parts) }
+}
+
+fn unusable_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
+    if state.maintenance.contains(&gpu.uuid) {
+        return "to be made ready for slices";
+    }
+    match gpu.health {
+        Health::Lost => return "to come back (the driver no longer reaches it)",
+        Health::ResetRequired => return "to be reset",
+        Health::Failing(_) => return "to be repaired",
+        Health::Ok => {}
+    }
+    if gpu.mig.needs_reset() {
+        "to be reset, so that its MIG mode comes into force"
+    } else if gpu.processes.is_empty() {
+        "to be made ready for slices"
+    } else {
+        "to be free of processes, so that MIG can be enabled"
+    }
+}
+
+/// `GPU 3`, `GPUs 1 and 3`, `GPUs 0 to 7`.
+fn gpu_list(gpus: &[u32]) -> String {
+    match gpus {
+        [only] => alloc::format!("GPU {only}"),
+        [first, .., last]
+            if *last as usize - *first as usize + 1 == gpus.len() && gpus.len() > 2 =>
+        {
+            alloc::format!("GPUs {first} to {last}")
+        }
+        several => {
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            alloc::format!("GPUs {}", join(&names))
+        }
+    }
 }
 
 fn occupant_sentence(state: &State, world: &World<'_>, room: &Room, part: PlacedProfile) -> String {

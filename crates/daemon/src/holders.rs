@@ -4,6 +4,7 @@
 //! look" pass for "nobody".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use broker::{Emptiness, GrantedSlice, Holder, Lease, Stage};
 use host::processes::{Arguments, describe, group_members, is_alive, with_environment};
@@ -11,6 +12,7 @@ use host::{PidFd, Users};
 use model::{LeaseId, ProcessId};
 use rustix::process::Signal;
 
+use crate::actor::Message;
 use crate::executor::chain;
 use crate::hands::Hands;
 use crate::published::Published;
@@ -115,6 +117,7 @@ fn on_slice(
     slice: &GrantedSlice,
 ) -> Result<Vec<(u32, &'static str)>, String> {
     let gpu = &slice.key.gpu;
+    let epoch = hands.epoch.load(Ordering::Acquire);
     let snapshot = hands
         .machine
         .driver
@@ -141,6 +144,8 @@ fn on_slice(
             found.push((process.pid, "has its device open"));
         }
     }
+    // What was seen is news for the actor, too.
+    let _ = hands.inbox.send(Message::Observed { epoch, gpu: Box::new(snapshot) });
     if hands.others && !open.incomplete.is_complete() {
         return Err(incomplete(&open.incomplete));
     }

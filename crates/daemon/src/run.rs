@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,15 +72,18 @@ fn wall_clock() -> Timestamp {
 
 fn take_lock(state_dir: &Path) -> Result<File, DaemonError> {
     let path = state_dir.join("daemon.lock");
-    let file = OpenOptions::new()
+    let unusable = |source| DaemonError::File { path: path.clone(), source };
+    let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
-        .mode(0o600)
+        .mode(0o644)
         .open(&path)
-        .map_err(|source| DaemonError::File { path, source })?;
+        .map_err(unusable)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| DaemonError::AlreadyRunning(state_dir.to_owned()))?;
+    // The pid is for people; what counts is the lock.
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
     Ok(file)
 }
 
