@@ -4,8 +4,6 @@
 //! coverage runs and cross-compilation do not reach the nested build. Artifact dependencies, which
 //! would do this, exist on nightly only.
 
-#![expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
-
 use std::env;
 use std::error::Error;
 use std::ffi::OsString;

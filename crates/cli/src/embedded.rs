@@ -22,7 +22,7 @@ const SHORT_NAME: &str = "libnvidia-ml.so";
 ///
 /// # Errors
 /// What the system said when a folder or a file could not be made.
-pub fn unpack(dir: &Path) -> io::Result<PathBuf> {
+pub(crate) fn unpack(dir: &Path) -> io::Result<PathBuf> {
     let folder = dir.join(SHA256);
     let library = folder.join(FILE_NAME);
     if !holds(&library, LIBRARY) {

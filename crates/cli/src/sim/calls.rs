@@ -47,7 +47,7 @@ fn table_of(calls: &[CallEntry], node: &Node) -> String {
                 time(entry.time_ms),
                 entry.pid.to_string(),
                 entry.call.clone(),
-                words(&with_index(&entry.args, node)),
+                arguments(&entry.args, node),
                 entry.result.clone(),
                 words(&entry.output),
             ]
@@ -57,15 +57,26 @@ fn table_of(calls: &[CallEntry], node: &Node) -> String {
     table::aligned(&titles, &rows, 0)
 }
 
-/// The arguments with the GPU's index for its UUID, which is long and in the JSON.
-fn with_index(args: &Value, node: &Node) -> Value {
+/// The arguments as people name them: the GPU by its index, since its UUID is long and in the
+/// JSON; a placement as START:SIZE; from the outside in.
+fn arguments(args: &Value, node: &Node) -> String {
+    const ORDER: [&str; 4] = ["gpu", "gpu_instance", "compute_instance", "profile_id"];
+    let Value::Object(args) = args else { return words(args) };
     let mut args = args.clone();
     if let Some(gpu) = args.get_mut("gpu")
         && let Some(index) = gpu.as_str().and_then(|uuid| node.gpu_by_uuid(&GpuUuid::new(uuid)))
     {
         *gpu = Value::from(index);
     }
-    args
+    if let (Some(start), Some(size)) = (args.remove("start"), args.remove("size")) {
+        args.insert("placement".to_owned(), Value::from(format!("{start}:{size}")));
+    }
+    let mut pairs: Vec<(String, Value)> = args.into_iter().collect();
+    let rank = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+    pairs.sort_by_key(|(name, _)| rank(name));
+    let pairs: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{name}={}", word(value))).collect();
+    pairs.join(" ")
 }
 
 /// Local time to the millisecond.
@@ -96,15 +107,8 @@ fn words(values: &Value) -> String {
 fn word(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Object(values) => {
-            // A placement is written as people write it.
-            match (values.get("start"), values.get("size")) {
-                (Some(start), Some(size)) if values.len() == 2 => format!("{start}:{size}"),
-                _ => value.to_string(),
-            }
-        }
         Value::Null => "-".to_owned(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) => value.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 
@@ -114,9 +118,14 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn arguments_are_written_shortly() {
-        let args = json!({"gpu": 0, "placement": {"start": 4, "size": 4}, "profile": null});
-        assert_eq!(words(&args), "gpu=0 placement=4:4 profile=-");
-        assert_eq!(words(&Value::Null), "");
+    fn arguments_are_written_shortly_and_from_the_outside_in() {
+        let spec = sim_gpu::HostSpec::named("x", "a30x4").unwrap();
+        let node = Node::new(&spec, &mut sim_gpu::BoardCache::new()).unwrap();
+        let args = json!({
+            "gpu": node.gpus[3].uuid, "size": 4, "start": 4, "profile_id": 5, "gpu_instance": 2,
+        });
+        let words = arguments(&args, &node);
+        assert_eq!(words, "gpu=3 gpu_instance=2 profile_id=5 placement=4:4");
+        assert_eq!(arguments(&json!({"gpu": "GPU-gone"}), &node), "gpu=GPU-gone");
     }
 }

@@ -90,10 +90,8 @@ fn program(words: &[OsString]) -> Command {
 
 fn replace_by(mut command: Command) -> Failure {
     let error = command.exec();
-    let exit = match error.kind() {
-        io::ErrorKind::NotFound => Exit::NotFound,
-        _ => Exit::CannotExecute,
-    };
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    let exit = if is_missing { Exit::NotFound } else { Exit::CannotExecute };
     let name = command.get_program().to_string_lossy().into_owned();
     Failure::caused("E-SIM-EXEC", &format!("cannot run `{name}`"), &error).exit(exit)
 }

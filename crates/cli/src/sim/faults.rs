@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use model::Millis;
 use serde_json::{Value, json};
 use sim_gpu::{Fault, FaultEffect, Return};
+use sim_nvml::entry::IMPLEMENTED;
 
 use super::machine::{self, GpuSelector, of_sim};
 use super::table;
@@ -191,13 +192,35 @@ fn effect_words(effect: FaultEffect) -> String {
 /// The call as the simulator knows it.
 fn known_call(typed: &str) -> Result<String, Failure> {
     let bare = typed.strip_prefix("nvml").unwrap_or(typed);
-    if typed.contains('*') || sim_nvml::symbol(&format!("nvml{bare}")).is_some() {
-        return Ok(typed.to_owned());
+    let names = || IMPLEMENTED.iter().map(|name| name.strip_prefix("nvml").unwrap_or(name));
+    if names().any(|name| like(bare, name)) {
+        return Ok(bare.to_owned());
     }
-    Err(Failure::usage(format!("NVML has no function `{typed}`")).hint(
-        "write it as the header does, with its version: GpuInstanceDestroy, \
-         DeviceGetHandleByIndex_v2; or with a star: '*CreateGpuInstance*'",
-    ))
+    let wanted = bare.replace('*', "").to_lowercase();
+    let near: Vec<&str> =
+        names().filter(|name| name.to_lowercase().contains(&wanted)).take(4).collect();
+    let near = if near.is_empty() {
+        vec!["DeviceSetMigMode", "GpuInstanceDestroy", "'*CreateGpuInstance*'"]
+    } else {
+        near
+    };
+    Err(Failure::usage(format!("the simulated driver has no function `{typed}`"))
+        .hint(format!("it has: {}, ...", near.join(", "))))
+}
+
+/// Whether `name` matches `pattern`, in which a star stands for any characters.
+fn like(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
 }
 
 #[cfg(test)]
@@ -219,7 +242,12 @@ mod tests {
         assert!(known_call("GpuInstanceDestroy").is_ok());
         assert!(known_call("nvmlGpuInstanceDestroy").is_ok());
         assert!(known_call("*Destroy").is_ok());
-        assert!(known_call("GpuInstanceDestruct").is_err());
+        assert!(known_call("Device*MigMode*").is_ok());
+        for bad in ["GpuInstanceDestruct", "*Nonsense", "destroy", "", "DeviceGetMigMode*x"] {
+            assert_eq!(known_call(bad).unwrap_err().exit.code(), 3, "{bad}");
+        }
+        let hint = known_call("createcompute").unwrap_err().hint.unwrap();
+        assert!(hint.contains("GpuInstanceCreateComputeInstance"), "{hint}");
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub(super) fn table_of(holders: &[Holder], indent: usize) -> String {
         .iter()
         .map(|holder| {
             let place = machine::place(holder.gpu, holder.target);
-            vec![holder.name.clone(), place, kind_word(holder).to_owned(), holder.pid.to_string()]
+            vec![holder.name.clone(), place, kind_word(holder).to_owned(), pid_word(holder)]
         })
         .collect();
     table::aligned(&["NAME", "HOLDS", "AS", "PID"], &rows, indent)
@@ -132,6 +132,10 @@ pub(super) fn json_of(holder: &Holder) -> Value {
         "compute_instance": holder.target.compute_instance(),
         "kind": kind_word(holder),
     })
+}
+
+fn pid_word(holder: &Holder) -> String {
+    if holder.pid == NO_PROCESS { "-".to_owned() } else { holder.pid.to_string() }
 }
 
 const fn kind_word(holder: &Holder) -> &'static str {

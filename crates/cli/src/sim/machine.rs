@@ -104,7 +104,12 @@ pub(super) fn environment(
 
 /// The failure for what the simulated machine refused; `what` was being done.
 pub(super) fn of_sim(what: &str, error: &SimError) -> Failure {
-    let failure = Failure::caused("E-SIM", what, error);
+    let failure = if let SimError::Driver { code, .. } = error {
+        // The operation is in `what` already.
+        Failure::new("E-SIM", format!("{what}: {code}"))
+    } else {
+        Failure::caused("E-SIM", what, error)
+    };
     match error {
         SimError::Driver { code: Return::InUse, .. } => failure
             .exit(Exit::Busy)

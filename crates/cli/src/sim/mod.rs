@@ -67,7 +67,7 @@ enum SimVerb {
 ///
 /// # Errors
 /// [`Failure`].
-pub fn run(context: &Context, args: SimArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(context: &Context, args: SimArgs) -> Result<ExitCode, Failure> {
     match args.verb {
         SimVerb::List => list::run(context),
         SimVerb::Show => show::run(context),

@@ -84,8 +84,8 @@ fn text_of(machine: &SimHost, node: &Node, caller: Caller) -> String {
         count(node.boots as usize, "time"),
         machine.dir().display(),
     );
+    text.push('\n');
     for (index, gpu) in node.gpus.iter().enumerate() {
-        text.push('\n');
         text.push_str(&gpu_text(node, index, gpu, caller));
     }
     section(&mut text, "Processes", &processes_table(&programs(node)), node.contexts.is_empty());
@@ -113,8 +113,8 @@ fn gpu_text(node: &Node, index: usize, gpu: &Gpu, caller: Caller) -> String {
     let mut text = format!(
         "GPU {index}  {name}  {}  {}  {}\n",
         gpu.pci,
+        mode_words(node, index, gpu),
         gpu.uuid,
-        mode_words(node, index, gpu)
     );
     if !gpu.instances.is_empty() {
         let rows: Vec<Vec<String>> = gpu

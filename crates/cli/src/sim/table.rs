@@ -11,6 +11,11 @@ pub(super) fn aligned(titles: &[&'static str], rows: &[Vec<String>], indent: usi
     for row in rows {
         table.row(row.clone());
     }
-    let indent = " ".repeat(indent);
-    table.lines().iter().map(|line| format!("{indent}{line}\n")).collect()
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(&" ".repeat(indent));
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
 }
