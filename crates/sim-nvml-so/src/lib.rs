@@ -7,6 +7,7 @@
 
 use std::ffi::c_char;
 
+#[expect(clippy::wildcard_imports, reason = "the table of functions names any of them")]
 use sim_nvml::types::*;
 
 /// Defines an exported C function that calls its namesake of `sim-nvml`.

@@ -24,11 +24,11 @@ fn report(name: &str, rounds: u32, mut call: impl FnMut()) {
 }
 
 /// Room for one value that C code fills.
-fn room<T: Copy>() -> Box<std::mem::MaybeUninit<T>> {
-    Box::new(std::mem::MaybeUninit::uninit())
+fn room<T: Copy>() -> std::mem::MaybeUninit<T> {
+    std::mem::MaybeUninit::uninit()
 }
 
-fn out<T>(room: &mut Box<std::mem::MaybeUninit<T>>) -> Out<T> {
+fn out<T>(room: &mut std::mem::MaybeUninit<T>) -> Out<T> {
     Out::new(room.as_mut_ptr())
 }
 

@@ -111,14 +111,14 @@ impl Call {
         &self.version.value
     }
 
-    /// Who calls.
+    /// Who calls: the process that initialised NVML, or a child that it forked since.
     pub(crate) fn caller(&self) -> Caller {
-        self.session.caller
-    }
-
-    /// The time.
-    pub(crate) fn now(&self) -> Timestamp {
-        process::now()
+        let caller = self.session.caller;
+        if caller.process.pid == std::process::id() {
+            caller
+        } else {
+            Caller { process: process::this(), ..caller }
+        }
     }
 
     /// The state with what dead processes left behind removed, for calls that show processes.

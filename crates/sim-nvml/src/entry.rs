@@ -15,6 +15,7 @@ use crate::abi::{
 };
 use crate::call;
 use crate::session;
+#[allow(clippy::wildcard_imports, reason = "the table of functions names any of them")]
 use crate::types::*;
 
 macro_rules! entries {

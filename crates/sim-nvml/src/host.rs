@@ -3,6 +3,7 @@
 //! Must never be reached by a program that did not name the folder: simulation is chosen, never
 //! found.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -350,21 +351,18 @@ fn gpu_lock_path(dir: &Path, gpu: usize) -> PathBuf {
     dir.join("gpu-locks").join(gpu.to_string())
 }
 
+fn clients(node: &Node) -> BTreeSet<ProcessId> {
+    let sessions = node.sessions.iter().map(|session| session.process);
+    sessions.chain(node.contexts.iter().map(|context| context.process)).collect()
+}
+
 fn forget_dead(node: &mut Node) {
-    let own = std::process::id();
-    let alive = |process: ProcessId| process.pid == own || process::is_alive(process);
-    node.forget_dead(&alive);
+    let living = process::living(&clients(node));
+    node.forget_dead(&|process| living.contains(&process));
 }
 
 /// Whether `node` holds sessions or contexts of a process that died.
 pub(crate) fn has_dead(node: &Node) -> bool {
-    let own = std::process::id();
-    let mut seen: Vec<u32> = vec![own];
-    node.contexts.iter().any(|context| {
-        if seen.contains(&context.process.pid) {
-            return false;
-        }
-        seen.push(context.process.pid);
-        !process::is_alive(context.process)
-    })
+    let clients = clients(node);
+    process::living(&clients).len() < clients.len()
 }

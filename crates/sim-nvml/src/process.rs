@@ -3,9 +3,14 @@
 //! Must never end or change a process; the one exception is a fault that a test asked for, which
 //! kills the caller itself.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use model::{ProcessId, Timestamp};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sim_gpu::{Caller, Rights};
 
 /// The moment now, in wall-clock milliseconds.
@@ -30,6 +35,47 @@ pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
 /// Whether this very process still lives.
 pub(crate) fn is_alive(process: ProcessId) -> bool {
     start_ticks(process.pid) == Some(process.start_ticks)
+}
+
+/// Descriptors of the processes that were alive at the last look. A look at all of them is one
+/// system call, where reading `/proc` would be one per process.
+static WATCHED: Mutex<BTreeMap<ProcessId, OwnedFd>> = Mutex::new(BTreeMap::new());
+
+/// Those of `processes` that live.
+pub(crate) fn living(processes: &BTreeSet<ProcessId>) -> BTreeSet<ProcessId> {
+    let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    watched.retain(|process, _| processes.contains(process));
+    let mut living = BTreeSet::new();
+    for process in processes {
+        if process.pid == std::process::id() {
+            living.insert(*process);
+        } else if !watched.contains_key(process) && is_alive(*process) {
+            living.insert(*process);
+            let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+            let opened = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            // The pid may have been given anew between the two looks.
+            if let Some(descriptor) = opened.filter(|_| is_alive(*process)) {
+                watched.insert(*process, descriptor);
+            }
+        }
+    }
+    let (known, descriptors): (Vec<_>, Vec<_>) = watched.iter().unzip();
+    let mut polled: Vec<PollFd<'_>> =
+        descriptors.into_iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    // A descriptor becomes readable when its process ends. If the look fails, all count as alive
+    // until the next one.
+    let _ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    let ended: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+    let known: Vec<ProcessId> = known.into_iter().copied().collect();
+    for (process, ended) in known.into_iter().zip(ended) {
+        if ended {
+            watched.remove(&process);
+            living.remove(&process);
+        } else {
+            living.insert(process);
+        }
+    }
+    living
 }
 
 /// This process.
@@ -103,12 +149,17 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let process = ProcessId { pid: child.id(), start_ticks: start_ticks(child.id()).unwrap() };
         assert!(is_alive(process));
+        let both = BTreeSet::from([own, process]);
+        assert_eq!(living(&both), both);
+        assert_eq!(living(&both), both);
         child.kill().unwrap();
         // Not yet waited for: a zombie holds nothing.
         while start_ticks(child.id()).is_some() {
             std::thread::yield_now();
         }
         assert!(!is_alive(process));
+        assert_eq!(living(&both), BTreeSet::from([own]));
         child.wait().unwrap();
+        assert_eq!(living(&both), BTreeSet::from([own]));
     }
 }

@@ -350,7 +350,9 @@ fn generation_of(header: &MmapRaw) -> &AtomicU64 {
 
 /// The word at `at`, a multiple of 8 inside the header.
 fn word_of(header: &MmapRaw, at: usize) -> &AtomicU64 {
-    let word = header.as_mut_ptr().wrapping_add(at % HEADER as usize / 8 * 8).cast::<u64>();
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page")]
+    let page = header.as_mut_ptr().cast::<u64>();
+    let word = page.wrapping_add(at % HEADER as usize / 8);
     #[expect(unsafe_code, reason = "a word of a shared mapping is reached through a pointer")]
     // SAFETY: the mapping is HEADER bytes long and page aligned, so the word is inside it and
     // aligned to 8; it lives as long as `header`; every process accesses the word atomically; on a

@@ -168,9 +168,11 @@ fn bars(memory: u64) -> String {
     let window = memory.max(1 << 28).next_power_of_two();
     let mut text = String::from("0x00000000e0000000 0x00000000e0ffffff 0x0000000000040200\n");
     let base = 1u64 << 46;
-    text += &format!("0x{base:016x} 0x{:016x} 0x000000000014220c\n", base + window - 1);
+    let end = base + window - 1;
+    let memory = format!("0x{base:016x} 0x{end:016x} 0x000000000014220c\n");
+    text.push_str(&memory);
     for _ in 2..13 {
-        text += "0x0000000000000000 0x0000000000000000 0x0000000000000000\n";
+        text.push_str("0x0000000000000000 0x0000000000000000 0x0000000000000000\n");
     }
     text
 }

@@ -1,4 +1,5 @@
 //! The order of checks, versions of structs, buffers, rights, and garbage.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail in its helpers too")]
 
 mod common;
 
@@ -373,7 +374,7 @@ proptest! {
         low: u64,
         numbers: [u32; 4],
     ) {
-        let _bench = bench("a100-sxm4-40gb:1");
+        let bench = bench("a100-sxm4-40gb:1");
         mig_on(gpu(0));
         create_compute(create(gpu(0), 14).unwrap(), 0).unwrap();
         let bits = if tagged { 0x2D << 40 | low & ((1 << 40) - 1) } else { low };
@@ -408,7 +409,7 @@ proptest! {
         for code in codes {
             prop_assert!(known(code), "{code}");
         }
-        let node = _bench.host.node().unwrap();
+        let node = bench.host.node().unwrap();
         prop_assert_eq!(node.value.check_invariants(), Ok(()));
     }
 }

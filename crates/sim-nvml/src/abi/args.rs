@@ -168,7 +168,7 @@ impl Out<c_char> {
         if text.len() >= length as usize {
             return Err(Return::InsufficientSize);
         }
-        self.fill(text.bytes().map(|byte| byte.cast_signed()))?;
+        self.fill(text.bytes().map(u8::cast_signed))?;
         self.at(text.len()).put(0)
     }
 }

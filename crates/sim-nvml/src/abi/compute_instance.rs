@@ -18,12 +18,12 @@ use crate::types::{CiInfo, CiPlacement, CiProfile, ComputeInstance, GpuInstance}
 /// The only engine profile: engines are shared.
 const ENGINE_SHARED: u32 = 0;
 
-fn find_profile<'a>(
-    call: &'a Call,
+fn find_profile(
+    call: &Call,
     instance: GpuInstance,
     profile: u32,
     engine: u32,
-) -> Outcome<(&'a GpuInstanceProfile, &'a ComputeInstanceProfile)> {
+) -> Outcome<(&GpuInstanceProfile, &ComputeInstanceProfile)> {
     let (gpu, reference) = call.instance(instance)?;
     if engine != ENGINE_SHARED {
         return Err(Return::InvalidArgument);

@@ -16,7 +16,7 @@ const DEVICE_MEMORY: u32 = 2;
 /// Banks of the row remapper.
 const BANKS: u32 = 640;
 
-fn gpu_of<'a>(call: &'a Call, device: Device) -> Outcome<&'a Gpu> {
+fn gpu_of(call: &Call, device: Device) -> Outcome<&Gpu> {
     let gpu = call.query(device, Query::Ecc)?;
     call.node().working_gpu(gpu)
 }

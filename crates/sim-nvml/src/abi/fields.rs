@@ -41,7 +41,7 @@ pub(crate) fn get(call: &Call, device: Device, count: i32, values: Out<FieldValu
     for index in 0..count.cast_unsigned() as usize {
         let place = values.at(index);
         let mut value = place.get()?;
-        value.timestamp = call.now().as_millis().cast_signed() * 1000;
+        value.timestamp = crate::process::now().as_millis().cast_signed() * 1000;
         value.latencyUsec = 0;
         value.valueType = VALUE_UNSIGNED_INT;
         let answer = if found.mig.is_some() {

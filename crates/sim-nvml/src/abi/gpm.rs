@@ -80,7 +80,7 @@ pub(crate) fn sample(call: &Call, device: Device, sample: GpmSample) -> Outcome 
     sample.parts()?;
     let found = call.device(device)?;
     let instance = found.mig.map(|mig| mig.instance.id);
-    let taken = call.swept().value.gpm_sample(found.gpu, instance, call.now())?;
+    let taken = call.swept().value.gpm_sample(found.gpu, instance, crate::process::now())?;
     store(call, sample, taken)
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn sample_instance(
     call.node().supports(gpu, Query::Gpm, HandleKind::Gpu)?;
     sample.parts()?;
     let id = GpuInstanceId::new(instance);
-    let taken = call.swept().value.gpm_sample(gpu, Some(id), call.now())?;
+    let taken = call.swept().value.gpm_sample(gpu, Some(id), crate::process::now())?;
     store(call, sample, taken)
 }
 
@@ -134,18 +134,16 @@ pub(crate) fn metrics(call: &Call, metrics: Out<GpmHead>) -> Outcome {
     for index in 0..head.num_metrics as usize {
         let place = array.at(index);
         let mut metric = place.get()?;
-        match KNOWN.iter().find(|known| known.0 == metric.id) {
-            Some((_, short, long, value)) => {
-                metric.code = Return::Success.code();
-                metric.value = value(used);
-                metric.short_name = short.as_ptr();
-                metric.long_name = long.as_ptr();
-                metric.unit = c"%".as_ptr();
-            }
-            None => {
-                metric.code = Return::NotSupported.code();
-                metric.value = 0.0;
-            }
+        let known = KNOWN.iter().find(|known| known.0 == metric.id);
+        if let Some((_, short, long, value)) = known {
+            metric.code = Return::Success.code();
+            metric.value = value(used);
+            metric.short_name = short.as_ptr();
+            metric.long_name = long.as_ptr();
+            metric.unit = c"%".as_ptr();
+        } else {
+            metric.code = Return::NotSupported.code();
+            metric.value = 0.0;
         }
         place.put(metric)?;
     }

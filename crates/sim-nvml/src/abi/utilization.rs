@@ -18,14 +18,14 @@ pub(crate) const VALUE_UNSIGNED_INT: u32 = 1;
 
 fn whole(call: &Call, device: Device) -> Outcome<sim_gpu::Utilization> {
     let gpu = call.device(device)?.gpu_or(Return::NotSupported)?;
-    call.node().utilization(gpu, call.now())
+    call.node().utilization(gpu, crate::process::now())
 }
 
 pub(crate) fn rates(call: &Call, device: Device, rates: Out<Utilization>) -> Outcome {
     call.device(device)?;
     rates.check()?;
     let used = whole(call, device)?;
-    rates.put(sys::nvmlUtilization_t { gpu: u32::from(used.gpu), memory: u32::from(used.memory) })
+    rates.put(sys::nvmlUtilization_t { gpu: used.gpu, memory: used.memory })
 }
 
 /// Encoder, decoder, JPEG and OFA: contexts of the simulator use none of them.
@@ -52,8 +52,8 @@ pub(crate) fn samples(
     value_type.check()?;
     let used = whole(call, device)?;
     let value = match kind {
-        1 => u32::from(used.gpu),
-        2 => u32::from(used.memory),
+        1 => used.gpu,
+        2 => used.memory,
         3 | 4 => 0,
         0 | 5.. if kind < SAMPLE_KINDS => return Err(Return::NotSupported),
         _ => return Err(Return::InvalidArgument),
@@ -63,7 +63,7 @@ pub(crate) fn samples(
         return count.put(1);
     }
     let sample = sys::nvmlSample_t {
-        timeStamp: call.now().as_millis() * 1000,
+        timeStamp: crate::process::now().as_millis() * 1000,
         sampleValue: sys::nvmlValue_t { uiVal: value },
     };
     put_list(count, samples, &[sample])

@@ -2,6 +2,8 @@
 //!
 //! Must never reach into the crate: it uses what foreign programs use.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses another part")]
+#![allow(missing_docs, missing_debug_implementations, reason = "nobody else sees it")]
+#![allow(clippy::unwrap_used, reason = "a test may fail in its helpers too")]
 
 use std::mem::MaybeUninit;
 use std::path::Path;
