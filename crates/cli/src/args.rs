@@ -117,3 +117,7 @@ pub enum Command {
     #[command(hide = true)]
     Man(verbs::man::ManArgs),
 }
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

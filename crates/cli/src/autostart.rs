@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::connect::{client, existing, gpus, no_daemon};
 use crate::context::{Machine, SIM_HOST, STATE_DIR};
+use crate::session::environment::LEASE_KEY;
 use crate::{Context, Failure, SimulatedHost};
 
 /// How long a fresh daemon may take until it answers: it replays its journal first.
@@ -25,8 +26,9 @@ const LEAVE_AFTER: &str = "15m";
 const TAIL: u64 = 2048;
 
 /// Variables of a lease or of a program on the machine; a daemon is neither.
-const FOREIGN_VARIABLES: [&str; 6] = [
+const FOREIGN_VARIABLES: [&str; 7] = [
     "MIGD_LEASE",
+    LEASE_KEY,
     "CUDA_VISIBLE_DEVICES",
     "NVIDIA_VISIBLE_DEVICES",
     "LD_LIBRARY_PATH",
@@ -67,7 +69,11 @@ async fn start(context: &Context, host: &SimulatedHost) -> Result<Client, Failur
     let mut command = command(context, host);
     command.stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(file);
     let mut child = command.spawn().map_err(failed)?;
-    context.output.detail(&format!("started a daemon, pid {}; log {}", child.id(), log.display()));
+    context.output.detail(&format!(
+        "migctl: started a daemon, pid {}; log {}",
+        child.id(),
+        log.display()
+    ));
     wait(context, &mut child).await.map_err(|why| {
         let said = tail(&log, begin);
         let failure = Failure::new("E-START", format!("cannot start the daemon: {why}{said}"));
@@ -126,7 +132,11 @@ fn tail(log: &Path, begin: u64) -> String {
     let text = read().unwrap_or_default();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines.len().saturating_sub(8);
-    lines[last..].iter().map(|line| format!("\n  | {}", crate::draw::text::clean(line))).collect()
+    lines[last..].iter().fold(String::new(), |mut text, line| {
+        text.push_str("\n  | ");
+        text.push_str(&crate::draw::text::clean(line));
+        text
+    })
 }
 
 #[cfg(test)]

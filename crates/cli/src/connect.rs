@@ -39,7 +39,7 @@ pub(crate) fn client(context: &Context) -> Result<Client, Failure> {
         // Whoever uses --shared trusts the one who keeps the machine's state.
         trusted.extend(std::fs::metadata(places.state_dir()).map(|found| found.uid()));
     }
-    Ok(Client::new(places.socket(), trusted))
+    Ok(Client::new(context.socket()?, trusted))
 }
 
 /// A client of a daemon that answers and speaks this version; `None` when nobody listens.
@@ -90,7 +90,7 @@ fn unreachable(error: &ClientError) -> Failure {
 /// # Errors
 /// [`Failure`] as well, when the machine itself makes no sense.
 pub(crate) fn no_daemon(context: &Context) -> Result<Failure, Failure> {
-    let socket = context.places()?.socket();
+    let socket = context.socket()?;
     let message = format!("no daemon answers on {}", socket.display());
     Ok(match context.machine()? {
         Machine::Simulated(host) => Failure::new("E-NO-DAEMON", message).hint(format!(
@@ -140,7 +140,7 @@ fn check_version(context: &Context, client: &Client, theirs: &VersionView) -> Re
     }
     match context.machine()? {
         Machine::Real if theirs.api == API_VERSION => {
-            context.output.detail(&message);
+            context.output.detail(&format!("migctl: {message}"));
             Ok(())
         }
         Machine::Real => Err(Failure::new("E-VERSION", message)
@@ -169,7 +169,7 @@ pub(crate) fn gpus(context: &Context) -> Result<GpuSource, Failure> {
 
 fn create(context: &Context, host: &SimulatedHost) -> Result<(), Failure> {
     if !host.dir.exists() {
-        context.output.detail(&format!("making the simulated machine {}", host.name));
+        context.output.detail(&format!("migctl: making the simulated machine {}", host.name));
     }
     context.places()?.prepare(context.reach()).map_err(|error| {
         Failure::caused("E-PLACES", "cannot prepare the machine's folders", &error)

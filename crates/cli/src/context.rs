@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use host::paths::Reach;
 use host::{MachineName, Places, Surroundings};
+use model::Uid;
 
 use crate::args::GlobalOptions;
 use crate::failure::{Exit, Failure};
@@ -151,6 +152,22 @@ impl Context {
             variables.push((STATE_DIR.to_owned(), folder.as_os_str().to_owned()));
         }
         variables
+    }
+
+    /// The socket to call. On a real machine without a chosen state folder that is the system's
+    /// daemon, which is root's; a daemon of one's own counts where the system has none.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no place for a socket.
+    pub fn socket(&self) -> Result<PathBuf, Failure> {
+        let own = self.places()?.socket();
+        let chosen = self.chosen_state_dir().is_some();
+        if chosen || self.uid() == 0 || self.machine()? != Machine::Real {
+            return Ok(own);
+        }
+        let root = Surroundings { uid: Uid::new(0), ..self.surroundings.clone() };
+        let system = Places::of(&host::Machine::Real, &root).map_err(no_place)?.socket();
+        Ok(if system.exists() || !own.exists() { system } else { own })
     }
 
     fn places_of(&self, machine: &host::Machine) -> Result<Places, Failure> {

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use api::{ClientError, Problem};
+use clap::ColorChoice;
 use driver::{DriverError, RetryClass};
 
 use crate::output::Output;
@@ -212,13 +213,19 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 /// Prints what clap found and gives the exit code: help and version are success, the rest is 3.
 pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
-    let broken_pipe_is_success = error.print();
-    if error.use_stderr() {
-        Exit::Usage.into()
-    } else {
-        drop(broken_pipe_is_success);
-        Exit::Success.into()
+    if !error.use_stderr() {
+        // Help for a reader that has gone is help no less.
+        let _ = error.print();
+        return Exit::Success.into();
     }
+    let text = error.render().ansi().to_string().replacen("error:", "migctl:", 1);
+    Output::new(error_color(), 0, false).warn(text.trim_end());
+    Exit::Usage.into()
+}
+
+/// The command line was not understood, so its `--color` is not known either.
+const fn error_color() -> ColorChoice {
+    ColorChoice::Auto
 }
 
 #[cfg(test)]

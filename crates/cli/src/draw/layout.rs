@@ -93,7 +93,7 @@ impl Cell<'_> {
                 styled(block.style.bold(), &set(&block.title, columns, glyphs))
             }
             Self::Taken(block) => {
-                let fits = |caption: &&String| width(caption) + 2 <= columns;
+                let fits = |caption: &&String| width(caption) < columns;
                 let caption = block.captions.iter().find(fits).or(block.captions.last());
                 styled(block.style, &set(caption.map_or("", String::as_str), columns, glyphs))
             }

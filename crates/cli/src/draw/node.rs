@@ -2,19 +2,24 @@
 //!
 //! Must never leave out that something is wrong.
 
-use api::ProcessView;
-use api::{GpuView, InstanceUse, InstanceView, LeaseState, LeaseView, MigView, NodeView};
+use api::{
+    GpuView, InstanceUse, InstanceView, LeaseState, LeaseView, MigView, NodeView, ProcessView,
+    RoomView,
+};
 use clap::builder::styling::Style;
-use model::Millis;
+use model::{Millis, ProfileName};
 
 use crate::draw::layout::{Block, row};
-use crate::draw::text::{clean, mib, paragraph, ranges, wrap};
+use crate::draw::text::{clean, clip, mib, paragraph, ranges, wrap};
 use crate::draw::{ALARM, FAINT, FOREIGN, HEADING, LEASED, MOVING, Page};
 use crate::output::styled;
 
-/// Draws the machine. GPUs in a row that are alike and empty are drawn once.
+/// The most columns of a command that are shown.
+const COMMAND: usize = 40;
+
+/// Draws the machine. GPUs that are alike and empty are drawn once, where the first of them is.
 pub(crate) fn node(node: &NodeView, gpus: &[&GpuView], page: Page) -> Vec<String> {
-    let mut lines = vec![title(node, page)];
+    let mut lines = title(node, page);
     for warning in &node.warnings {
         let words = paragraph(&clean(warning), page.width, "warning: ", "         ");
         lines.extend(words.iter().map(|line| styled(ALARM, line)));
@@ -27,7 +32,7 @@ pub(crate) fn node(node: &NodeView, gpus: &[&GpuView], page: Page) -> Vec<String
     lines
 }
 
-fn title(node: &NodeView, page: Page) -> String {
+fn title(node: &NodeView, page: Page) -> Vec<String> {
     let name = node
         .simulated
         .as_ref()
@@ -38,16 +43,17 @@ fn title(node: &NodeView, page: Page) -> String {
         Some(version) => format!("migd {}", clean(version)),
         None => String::from("no daemon"),
     });
-    styled(HEADING, &parts.join(page.glyphs.separator()))
+    let lines = wrap(&parts, page.glyphs.separator(), page.width, "", "  ");
+    lines.iter().map(|line| styled(HEADING, line)).collect()
 }
 
-/// Runs of neighbours that look the same: several only where they are empty.
+/// GPUs that look the same: several only where they are empty.
 fn alike<'v>(gpus: &[&'v GpuView]) -> Vec<Vec<&'v GpuView>> {
     let mut runs: Vec<Vec<&GpuView>> = Vec::new();
     for gpu in gpus {
-        match runs.last_mut() {
-            Some(run) if run.last().is_some_and(|last| same(last, gpu)) => run.push(gpu),
-            Some(_) | None => runs.push(vec![gpu]),
+        match runs.iter_mut().find(|run| run.iter().any(|one| same(one, gpu))) {
+            Some(run) => run.push(gpu),
+            None => runs.push(vec![gpu]),
         }
     }
     runs
@@ -169,6 +175,8 @@ fn detail(instance: &InstanceView, node: &NodeView, page: Page) -> Option<Vec<St
     let mut parts = Vec::new();
     if let Some(lease) = lease {
         parts.extend(lease_words(lease));
+        let command = lease.command.iter().map(|command| clean(command));
+        parts.extend(command.map(|command| clip(&command, COMMAND, page.glyphs)));
     }
     parts.extend(compute_words(instance));
     let processes = instance.compute_instances.iter().flat_map(|ci| &ci.processes);
@@ -214,7 +222,6 @@ fn lease_words(lease: &LeaseView) -> Vec<String> {
         }
         LeaseState::Ended => words.push(String::from("ended")),
     }
-    words.extend(lease.command.iter().map(|command| clean(command)));
     words
 }
 
@@ -240,10 +247,14 @@ fn process(process: &ProcessView) -> String {
 /// What else would fit, each profile by itself; those with attributes are left to `profiles`.
 fn room(gpu: &GpuView, count: usize, page: Page) -> Vec<String> {
     let plain = |profile: &str| !profile.contains('+') && !profile.ends_with("-me");
-    let fits: Vec<String> = gpu
-        .room
+    let mut found: Vec<&RoomView> =
+        gpu.room.iter().filter(|room| room.count > 0 && plain(&room.profile)).collect();
+    found.sort_by_key(|room| {
+        let name: Option<ProfileName> = room.profile.parse().ok();
+        name.map(|name| (name.slices, name.memory))
+    });
+    let fits: Vec<String> = found
         .iter()
-        .filter(|room| room.count > 0 && plain(&room.profile))
         .map(|room| format!("{}{}{}", room.count, page.glyphs.times(), clean(&room.profile)))
         .collect();
     let label = if count > 1 { "  room on each: " } else { "  room: " };
@@ -271,16 +282,11 @@ fn queue(leases: &[LeaseView], page: Page) -> Vec<String> {
     waiting.sort_by_key(|lease| (lease.queue_position.unwrap_or(0), lease.id));
     let mut lines = vec![String::new(), styled(HEADING, "Waiting")];
     for lease in waiting {
-        let why = lease.waits_for.as_deref().map_or_else(
-            || {
-                String::from(if lease.state == LeaseState::Granting {
-                    "being made"
-                } else {
-                    "its turn"
-                })
-            },
-            clean,
-        );
+        let why = match (&lease.waits_for, lease.state) {
+            (_, LeaseState::Granting) => String::from("being made"),
+            (Some(why), _) => format!("waits for {}", clean(why)),
+            (None, _) => String::from("waits its turn"),
+        };
         let since = Millis::new(lease.now_ms.saturating_sub(lease.requested_at_ms));
         let first = format!(
             "  {} {} for {}, {since}: ",

@@ -113,10 +113,8 @@ fn busy_node() -> NodeView {
     let mut waiting = lease(9, LeaseState::Queued);
     waiting.wish = "7g.40gb".into();
     waiting.queue_position = Some(1);
-    waiting.waits_for = Some(
-        "every GPU has slices that are in use; GPU 0 is free in 1h02m at the latest, when L7 ends"
-            .into(),
-    );
+    waiting.waits_for =
+        Some("L7 of kim (3g.20gb on GPU 0) to end, or GPU 1 to be emptied by its owner".into());
     let mut whole = empty_gpu(3);
     whole.mig = MigView::Disabled;
     whole.room.clear();
@@ -169,8 +167,8 @@ GPU 3  NVIDIA A100-SXM4-40GB · 40,960 MiB · MIG off
   pid (99)
 
 Waiting
-  L9 7g.40gb for kim, 1m01s: every GPU has slices that are in use; GPU 0 is free
-      in 1h02m at the latest, when L7 ends
+  L9 7g.40gb for kim, 1m01s: waits for L7 of kim (3g.20gb on GPU 0) to end, or
+      GPU 1 to be emptied by its owner
 "
     );
 }

@@ -4,12 +4,23 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api::LeaseView;
 
 use crate::context::Machine;
 use crate::{Context, Failure, embedded};
+
+/// Marks every process of a lease. The lease's id alone would not: daemons of other machines,
+/// simulated ones among them, count from L1 too.
+pub(crate) const LEASE_KEY: &str = "MIGD_LEASE_KEY";
+
+/// `SOCKET#L7`: a lease told apart from those of every other daemon on this computer.
+fn key(lease: &LeaseView, socket: &Path) -> OsString {
+    let mut key = socket.canonicalize().unwrap_or_else(|_| socket.to_path_buf()).into_os_string();
+    key.push(format!("#{}", lease.id));
+    key
+}
 
 /// What a command on a simulated machine needs besides.
 #[derive(Debug, Clone)]
@@ -34,19 +45,21 @@ impl Simulation {
         })?;
         let programs = std::env::current_exe()
             .ok()
-            .and_then(|program| program.parent().map(std::path::Path::to_path_buf));
+            .and_then(|program| program.parent().map(Path::to_path_buf));
         Ok(Some(Self { library, programs, variables: context.simulation_environment(&host) }))
     }
 
     /// Where programs are looked for after `PATH`.
     pub(crate) fn programs(&self) -> Option<&OsStr> {
-        self.programs.as_deref().map(std::path::Path::as_os_str)
+        self.programs.as_deref().map(Path::as_os_str)
     }
 }
 
-/// What is set for a command on `lease`; `current` reads the environment it inherits.
+/// What is set for a command on `lease` of the daemon on `socket`; `current` reads the environment
+/// it inherits.
 pub(crate) fn of(
     lease: &LeaseView,
+    socket: &Path,
     simulation: Option<&Simulation>,
     current: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(String, OsString)> {
@@ -55,6 +68,7 @@ pub(crate) fn of(
         (String::from("CUDA_VISIBLE_DEVICES"), uuids.clone()),
         (String::from("NVIDIA_VISIBLE_DEVICES"), uuids),
         (String::from("MIGD_LEASE"), lease.id.to_string().into()),
+        (String::from(LEASE_KEY), key(lease, socket)),
     ];
     if let Some(simulation) = simulation {
         variables.extend(simulation.variables.iter().cloned());
@@ -115,11 +129,12 @@ mod tests {
 
     #[test]
     fn a_command_sees_its_slices_alone() {
-        let variables = of(&lease(), None, |_| Some("/old".into()));
+        let variables = of(&lease(), Path::new("/run/x.sock"), None, |_| Some("/old".into()));
         assert_eq!(value(&variables, "CUDA_VISIBLE_DEVICES"), Some("MIG-a,MIG-b"));
         assert_eq!(value(&variables, "NVIDIA_VISIBLE_DEVICES"), Some("MIG-a,MIG-b"));
         assert_eq!(value(&variables, "MIGD_LEASE"), Some("L7"));
-        assert_eq!(variables.len(), 3, "a real machine's paths stay as they are");
+        assert_eq!(value(&variables, "MIGD_LEASE_KEY"), Some("/run/x.sock#L7"));
+        assert_eq!(variables.len(), 4, "a real machine's paths stay as they are");
     }
 
     #[test]
@@ -129,11 +144,12 @@ mod tests {
             programs: Some("/opt/migd".into()),
             variables: vec![("MIGD_SIM_HOST".into(), "/state/sim/a".into())],
         };
-        let with = of(&lease(), Some(&simulation), |_| Some("/old".into()));
+        let with =
+            of(&lease(), Path::new("/run/x.sock"), Some(&simulation), |_| Some("/old".into()));
         assert_eq!(value(&with, "LD_LIBRARY_PATH"), Some("/state/lib/1:/old"));
         assert_eq!(value(&with, "PATH"), Some("/old:/opt/migd"));
         assert_eq!(value(&with, "MIGD_SIM_HOST"), Some("/state/sim/a"));
-        let without = of(&lease(), Some(&simulation), |_| None);
+        let without = of(&lease(), Path::new("/run/x.sock"), Some(&simulation), |_| None);
         assert_eq!(value(&without, "LD_LIBRARY_PATH"), Some("/state/lib/1"));
         assert_eq!(value(&without, "PATH"), Some("/usr/local/bin:/usr/bin:/bin:/opt/migd"));
     }

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use api::{Client, EndKind, HolderKind, LeaseState, LeaseView};
+use api::{Client, ClientError, EndKind, HolderKind, LeaseState, LeaseView};
 use model::Millis;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -86,7 +86,8 @@ async fn on_slice(
     let read_at = Instant::now();
     let arrivals = signals::stream(&signals::SESSION)
         .map_err(|error| Failure::caused("E-SIGNALS", "cannot watch for signals", &error))?;
-    let variables = environment::of(lease, simulation, |name: &str| std::env::var_os(name));
+    let variables =
+        environment::of(lease, client.socket(), simulation, |name: &str| std::env::var_os(name));
     let held = Held::start(&environment::filled(command, lease), &variables)?;
     let pid = u32::try_from(held.pid().as_raw_nonzero().get()).unwrap_or(0);
     let session = Session {
@@ -280,31 +281,40 @@ impl Session<'_> {
 /// Gives the lease back, and names whoever keeps its slice from being granted again.
 async fn give_back(context: &Context, client: &Client, lease: &LeaseView) {
     let id = lease.id.to_string();
-    let mut view = match client.release(&id).await {
-        Ok(view) => view,
+    let view = match client.release(&id).await {
+        Ok(view) => settled(client, view).await,
         Err(error) => {
             let what = format!("{id} was not given back, the daemon does so by itself");
             context.output.detail(&Failure::of_client(&what, &error).text());
             return;
         }
     };
-    let patience = Instant::now() + FAREWELL;
-    while view.state == LeaseState::Ending && view.held_by.is_empty() {
-        let left = patience.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        match client.lease_after(lease.id, view.revision, left).await {
-            Ok(changed) => view = changed,
-            Err(_) => return,
-        }
-    }
     if view.state == LeaseState::Ending && !view.held_by.is_empty() {
         context.output.warn(&format!(
             "migctl: {id}: the slice is still held by {}; it is granted again once they end",
             clean(&view.held_by.join(", "))
         ));
     }
+}
+
+/// The lease once it has ended or the daemon names who holds its slice; as it is after a second if
+/// neither comes about.
+pub(crate) async fn settled(client: &Client, mut view: LeaseView) -> LeaseView {
+    let patience = Instant::now() + FAREWELL;
+    while view.state == LeaseState::Ending && view.held_by.is_empty() {
+        let left = patience.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match client.lease_after(view.id, view.revision, left).await {
+            Ok(changed) => view = changed,
+            Err(ClientError::Refused(problem)) if problem.status == 404 => {
+                view.state = LeaseState::Ended;
+            }
+            Err(_) => break,
+        }
+    }
+    view
 }
 
 #[cfg(test)]

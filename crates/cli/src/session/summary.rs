@@ -41,7 +41,7 @@ pub(crate) fn waiting(lease: &LeaseView) -> String {
         (_, LeaseState::Granting) => {
             format!("{} {}: its slices are being made", lease.id, clean(&lease.wish))
         }
-        (Some(why), _) => format!("{} waits{place}: {}", lease.id, clean(why)),
+        (Some(why), _) => format!("{} waits{place} for {}", lease.id, clean(why)),
         (None, _) => format!("{} {} waits{place}", lease.id, clean(&lease.wish)),
     }
 }
@@ -134,8 +134,8 @@ pub(crate) mod tests {
         let mut lease = lease();
         lease.state = LeaseState::Queued;
         lease.queue_position = Some(1);
-        lease.waits_for = Some("every place is taken".into());
-        assert_eq!(waiting(&lease), "L7 waits (next in line): every place is taken");
+        lease.waits_for = Some("L3 of kim to end".into());
+        assert_eq!(waiting(&lease), "L7 waits (next in line) for L3 of kim to end");
         lease.state = LeaseState::Granting;
         assert_eq!(waiting(&lease), "L7 2 x 1g.5gb: its slices are being made");
     }

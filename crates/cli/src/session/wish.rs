@@ -183,7 +183,7 @@ mod tests {
             ("--profile 1g.5gb --count -3", "a count of slices must be 1 or more, and -3 is not"),
             ("--profile 1g.5gb --count many", "not a whole number"),
             ("--profile 1g.5gb --count 99999999999", "too many"),
-            ("--profile huge", "not a profile"),
+            ("--profile huge", "not a MIG profile"),
             ("--gpu-mem 20", "no unit"),
             ("--gpu-mem 0g", "more than zero"),
             ("--compute 0g", "not a number of compute slices"),

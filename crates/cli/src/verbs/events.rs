@@ -97,7 +97,7 @@ fn line(event: &EventView, zone: &TimeZone) -> String {
         |at| at.to_zoned(zone.clone()).strftime("%m-%d %H:%M:%S").to_string(),
     );
     let lease = event.lease.map_or_else(String::new, |lease| lease.to_string());
-    let kind = pad(&clean(&event.kind), 14);
+    let kind = pad(&clean(&event.kind), 18);
     format!("{at}  {kind} {}  {}", pad(&lease, 5), clean(&event.message)).trim_end().to_owned()
 }
 
@@ -118,7 +118,7 @@ mod tests {
         };
         assert_eq!(
             line(&event, &TimeZone::UTC),
-            "11-14 22:13:20  granted        L7     1g.5gb on GPU 0?for kim"
+            "11-14 22:13:20  granted            L7     1g.5gb on GPU 0?for kim"
         );
     }
 }

@@ -39,9 +39,7 @@ pub(crate) fn run(_context: &Context, args: &HeldArgs) -> Result<ExitCode, Failu
     };
     let error = std::process::Command::new(program).args(words).exec();
     let what = format!("cannot execute {}", program.to_string_lossy());
-    let exit = match error.kind() {
-        io::ErrorKind::NotFound => Exit::NotFound,
-        _ => Exit::CannotExecute,
-    };
+    let missing = error.kind() == io::ErrorKind::NotFound;
+    let exit = if missing { Exit::NotFound } else { Exit::CannotExecute };
     Err(Failure::caused("E-EXECUTE", &what, &error).exit(exit))
 }

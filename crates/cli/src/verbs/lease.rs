@@ -2,6 +2,7 @@
 //!
 //! Must never hand out a slice without saying how to give it back.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use api::{HolderKind, LeaseView};
@@ -46,7 +47,16 @@ pub(crate) fn run(context: &Context, args: LeaseArgs) -> Result<ExitCode, Failur
     });
     let lease = lease.map_err(|failure| match failure.exit {
         Exit::WaitExpired => failure.exit(Exit::Busy),
-        _ => failure,
+        Exit::Success
+        | Exit::Negative
+        | Exit::Failure
+        | Exit::Usage
+        | Exit::Permission
+        | Exit::Busy
+        | Exit::Ours
+        | Exit::CannotExecute
+        | Exit::NotFound
+        | Exit::Signal(_) => failure,
     })?;
     for line in summary::granted(&lease) {
         context.output.say(&format!("migctl: {line}"));
@@ -55,7 +65,7 @@ pub(crate) fn run(context: &Context, args: LeaseArgs) -> Result<ExitCode, Failur
     if context.json() {
         context.output.data(&lease)?;
     } else if args.export {
-        context.output.print(&exports(context, &lease)?)?;
+        context.output.line(&exports(context, &lease)?)?;
     } else {
         let words: Vec<String> = [lease.id.to_string()]
             .into_iter()
@@ -68,11 +78,16 @@ pub(crate) fn run(context: &Context, args: LeaseArgs) -> Result<ExitCode, Failur
 
 fn exports(context: &Context, lease: &LeaseView) -> Result<String, Failure> {
     let simulation = Simulation::of(context)?;
-    let variables = environment::of(lease, simulation.as_ref(), |name| std::env::var_os(name));
-    Ok(variables
-        .iter()
-        .map(|(name, value)| format!("export {name}={}\n", quoted(&value.to_string_lossy())))
-        .collect())
+    let socket = context.socket()?;
+    let variables =
+        environment::of(lease, &socket, simulation.as_ref(), |name| std::env::var_os(name));
+    let line = |(name, value): &(String, OsString)| {
+        format!("export {name}={}", quoted(&value.to_string_lossy()))
+    };
+    Ok(variables.iter().map(line).collect::<Vec<_>>().join(
+        "
+",
+    ))
 }
 
 /// `text` as one word of a POSIX shell.

@@ -209,10 +209,10 @@ fn table(board: &Board, placements: bool) -> Table {
     table
 }
 
-/// GiB with two decimals, rounded half up, as the vendor's table has them.
+/// GiB with two decimals; halves go to the even digit, as in the vendor's table (19.62 for 20,096
+/// MiB, 39.38 for 40,320).
 fn gib(memory: MemoryMib) -> String {
-    let hundredths = (memory.get() * 100 + 512) / 1024;
-    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+    format!("{:.2}", memory.get() as f64 / 1024.0)
 }
 
 #[cfg(test)]
@@ -271,6 +271,8 @@ GPU 3  NVIDIA L40S
         assert_eq!(gib(MemoryMib::new(4864)), "4.75");
         assert_eq!(gib(MemoryMib::new(5952)), "5.81");
         assert_eq!(gib(MemoryMib::new(9984)), "9.75");
+        assert_eq!(gib(MemoryMib::new(20_096)), "19.62");
+        assert_eq!(gib(MemoryMib::new(40_320)), "39.38");
         assert_eq!(gib(MemoryMib::new(23_612)), "23.06");
     }
 }

@@ -84,8 +84,8 @@ fn lines(waiting: &[LeaseView], page: Page) -> Vec<String> {
     for (line, lease) in drawn.zip(waiting) {
         lines.push(line);
         let why = match (&lease.waits_for, lease.state) {
-            (Some(why), _) => clean(why),
-            (None, LeaseState::Granting) => String::from("being made"),
+            (_, LeaseState::Granting) => String::from("being made"),
+            (Some(why), _) => format!("waits for {}", clean(why)),
             (None, _) => continue,
         };
         lines.extend(paragraph(&why, page.width, "     ", "     "));
@@ -123,8 +123,7 @@ mod tests {
             command: None,
             queue_position: Some(1),
             waits_for: Some(
-                "every place for 3g.20gb is taken; L7 ends in 5m00s at the latest and frees one"
-                    .into(),
+                "L7 of root (7g.40gb on GPU 0) to end and for GPU 1 to be made ready".into(),
             ),
             end: None,
             end_reason: None,
@@ -140,8 +139,8 @@ mod tests {
             "\
 POS  REQUEST  WANTS        ON       FOR  NAME  SINCE
   1  L9       2 x 3g.20gb  any GPU  kim  밤    1m05s
-     every place for 3g.20gb is taken; L7 ends in 5m00s at
-     the latest and frees one"
+     waits for L7 of root (7g.40gb on GPU 0) to end and for
+     GPU 1 to be made ready"
         );
     }
 }

@@ -8,6 +8,7 @@ use api::{Client, ClientError, LeaseState, LeaseView};
 use clap::Args;
 
 use crate::draw::text::clean;
+use crate::session::settled;
 use crate::{Context, Exit, Failure, connect};
 
 /// Options of `release`.
@@ -32,6 +33,7 @@ pub(crate) fn run(context: &Context, args: &ReleaseArgs) -> Result<ExitCode, Fai
         each(context, &args.leases, async |name| {
             let view =
                 client.release(name).await.map_err(|error| refused("release", name, &error))?;
+            let view = settled(&client, view).await;
             Ok((said(&view), view))
         })
         .await
