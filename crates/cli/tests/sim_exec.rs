@@ -1,5 +1,7 @@
 //! `migctl sim exec`: foreign programs find the simulated driver and, if asked, the whole machine.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where a step fails")]
+
 mod simulated;
 
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! `migctl sim` steers a machine: faults, resets, reboots, holders; and what survives what.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where a step fails")]
+
 mod simulated;
 
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! `migctl sim workload` as the driver and other programs see it: a process that computes.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where a step fails")]
+
 mod simulated;
 
 use std::io::BufRead as _;
@@ -113,7 +115,7 @@ fn a_slice_whose_node_it_may_not_open_is_no_device() {
         // Whoever owns the machine opens everything; only root can become somebody else.
         let (lab, uuid) = lab_with_slice();
         let node = lab.machine_dir().join("root/dev/nvidia-caps/nvidia-cap256");
-        std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o000)).unwrap();
         let error = lab.fails(1, &["sim", "workload", "--on", &uuid]);
         assert!(error.contains("CUDA error 100") && error.contains("nvidia-cap256"), "{error}");
         return;

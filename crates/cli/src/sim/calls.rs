@@ -40,11 +40,14 @@ pub(super) fn run(context: &Context, args: &CallsArgs) -> Result<ExitCode, Failu
 }
 
 fn table_of(calls: &[CallEntry], node: &Node) -> String {
+    let days: Vec<String> = calls.iter().map(|entry| local(entry.time_ms, "%F")).collect();
+    let one_day = days.iter().all(|day| Some(day) == days.first());
+    let format = if one_day { "%H:%M:%S%.3f" } else { "%F %H:%M:%S%.3f" };
     let rows: Vec<Vec<String>> = calls
         .iter()
         .map(|entry| {
             vec![
-                time(entry.time_ms),
+                local(entry.time_ms, format),
                 entry.pid.to_string(),
                 entry.call.clone(),
                 arguments(&entry.args, node),
@@ -79,14 +82,11 @@ fn arguments(args: &Value, node: &Node) -> String {
     pairs.join(" ")
 }
 
-/// Local time to the millisecond.
-fn time(unix_millis: u64) -> String {
+/// A moment in local time.
+fn local(unix_millis: u64, format: &str) -> String {
     let millis = i64::try_from(unix_millis).unwrap_or(i64::MAX);
     match jiff::Timestamp::from_millisecond(millis) {
-        Ok(time) => {
-            let local = time.to_zoned(jiff::tz::TimeZone::system());
-            local.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
-        }
+        Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string(),
         Err(_) => unix_millis.to_string(),
     }
 }

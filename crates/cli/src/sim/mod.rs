@@ -25,7 +25,7 @@ pub(crate) use machine::open_or_create;
 
 /// Show and steer a simulated machine.
 #[derive(Debug, Args)]
-pub struct SimArgs {
+pub(crate) struct SimArgs {
     #[command(subcommand)]
     verb: SimVerb,
 }

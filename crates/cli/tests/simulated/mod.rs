@@ -1,6 +1,8 @@
 //! A simulated machine of a test's own, driven through the real `migctl`.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
+#![allow(missing_debug_implementations, reason = "nobody prints these")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
