@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use model::{ComputeInstanceId, GpuInstanceId, Timestamp};
@@ -184,6 +184,29 @@ impl Call {
         self.device(device)?.gpu_or(Return::InvalidArgument)
     }
 
+    /// The MIG device with this UUID. The UUIDs are hashes, so they are made once per change.
+    pub(crate) fn mig_by_uuid(&self, uuid: &str) -> Option<(usize, ComputeRef)> {
+        let node = self.node();
+        let mut index = self.session.uuids.lock().unwrap_or_else(PoisonError::into_inner);
+        if index.0 != self.version.generation {
+            let devices = (0..node.gpus.len()).flat_map(|gpu| {
+                let all = node.mig_devices(gpu).unwrap_or_default();
+                all.into_iter().map(move |mig| (gpu, mig))
+            });
+            let by_uuid = devices.filter_map(|(gpu, mig)| {
+                let uuid = node.mig_uuid(gpu, mig).ok()?;
+                Some((uuid.as_str().to_ascii_lowercase(), (gpu, mig)))
+            });
+            *index = (self.version.generation, by_uuid.collect());
+        }
+        let found = index.1.get(&uuid.to_ascii_lowercase()).copied();
+        // The old form with the GPU's UUID in it is no hash.
+        found.or_else(|| {
+            let old = uuid.starts_with("MIG-GPU-");
+            if old { node.mig_device_by_uuid(uuid) } else { None }
+        })
+    }
+
     /// The GPU of a handle, if the driver answers this kind of query on it.
     ///
     /// # Errors
@@ -266,6 +289,11 @@ impl Call {
         output: impl Fn(&R) -> Value,
     ) -> Outcome<R> {
         let host = &self.session.host;
+        if !host.is_writable() {
+            // Whoever may not write the state has no rights; other errors come first.
+            act(&mut self.node().clone(), process::now())?;
+            return Err(Return::NoPermission);
+        }
         let _one_at_a_time = host.lock_gpu(gpu).map_err(|error| out_of_reach(&error))?;
         let effect = self.mutation_fault(gpu)?;
         match effect {

@@ -14,8 +14,9 @@ use sim_gpu::{
 };
 
 use crate::calls::{CallEntry, parse_log};
+use crate::lock::FileLock;
 use crate::process;
-use crate::shared::{FileLock, LogChange, Shareable, Shared, SharedError, Version};
+use crate::shared::{LogChange, Shareable, Shared, SharedError, Version};
 use crate::trees;
 
 static BOARDS: Mutex<Option<BoardCache>> = Mutex::new(None);
@@ -195,6 +196,11 @@ impl SimHost {
                 trees::follow(&self.root, before, after, up_to_date).is_ok()
             },
         )
+    }
+
+    /// Whether this process may change the host.
+    pub(crate) const fn is_writable(&self) -> bool {
+        self.state.is_writable()
     }
 
     /// Waits until no other slow call works on the GPU, as the driver serialises them.

@@ -2,16 +2,20 @@
 //!
 //! Must never keep a session open that the process has shut down: others wait for it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use sim_gpu::{Caller, Return};
+use sim_gpu::{Caller, ComputeRef, Return};
 
 use crate::abi::args::Outcome;
 use crate::host::{SimError, SimHost};
 
 /// The environment variable that names the simulated host's folder.
 pub const HOST_VARIABLE: &str = "MIGD_SIM_HOST";
+
+/// GPU and compute instance by MIG UUID, with the generation they were read at.
+pub(crate) type UuidIndex = (u64, BTreeMap<String, (usize, ComputeRef)>);
 
 /// An initialised NVML.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) struct Session {
     pub(crate) caller: Caller,
     /// Whether the simulated driver is older than some function of the table.
     pub(crate) hides_symbols: bool,
+    /// MIG devices by UUID, as they were at one generation of the state.
+    pub(crate) uuids: Mutex<UuidIndex>,
     pub(crate) events: crate::abi::events::EventSets,
     pub(crate) samples: crate::abi::gpm::Samples,
 }
@@ -82,6 +88,7 @@ pub(crate) fn init() -> Outcome {
             host,
             caller,
             hides_symbols,
+            uuids: Mutex::new((0, BTreeMap::new())),
             events: crate::abi::events::EventSets::default(),
             samples: crate::abi::gpm::Samples::default(),
         }));

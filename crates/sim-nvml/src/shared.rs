@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::lock::FileLock;
+use crate::slot::{HEADER, encode, read_slot, slot_offset};
 
 /// First bytes of the state file; the last one is the format's number.
 const MAGIC: u64 = u64::from_le_bytes(*b"migdsim\x02");
@@ -22,12 +24,6 @@ const MAGIC: u64 = u64::from_le_bytes(*b"migdsim\x02");
 const GENERATION_AT: usize = 8;
 /// Where the generation lies that the followers of the value were last brought up to.
 const FOLLOWED_AT: usize = 16;
-/// The mapped page.
-const HEADER: u64 = 4096;
-/// Room of one slot. The file is sparse: a slot takes the disk space of its payload.
-const SLOT_ROOM: u64 = 64 << 20;
-/// Length, checksum, generation and log length in front of a payload.
-const SLOT_HEADER: usize = 32;
 /// Reads that lose the race against two commits in a row are repeated this often before the file
 /// is called damaged.
 const READ_ATTEMPTS: u32 = 1000;
@@ -61,7 +57,7 @@ pub enum SharedError {
 }
 
 impl SharedError {
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 
@@ -114,40 +110,6 @@ pub(crate) enum LogChange {
     Append(String),
     /// Forgets every line.
     Clear,
-}
-
-fn checksum(bytes: &[u8], seed: u64) -> u64 {
-    const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut sum = seed ^ MIX;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(MIX).rotate_left(29);
-    }
-    for byte in chunks.remainder() {
-        sum = (sum ^ u64::from(*byte)).wrapping_mul(MIX).rotate_left(29);
-    }
-    (sum ^ bytes.len() as u64).wrapping_mul(MIX)
-}
-
-const fn slot_offset(generation: u64) -> u64 {
-    HEADER + (generation & 1) * SLOT_ROOM
-}
-
-fn encode<T: Serialize>(value: &T, generation: u64, log_len: u64) -> Result<Vec<u8>, SharedError> {
-    let bytes = postcard::to_extend(value, vec![0; SLOT_HEADER])
-        .map_err(|error| SharedError::Encode(error.to_string()))?;
-    if bytes.len() as u64 > SLOT_ROOM {
-        return Err(SharedError::Encode(format!("{} bytes do not fit a slot", bytes.len())));
-    }
-    let mut slot = bytes;
-    let sum = checksum(&slot[SLOT_HEADER..], generation ^ log_len.rotate_left(32));
-    let length = (slot.len() - SLOT_HEADER) as u64;
-    for (at, word) in [length, sum, generation, log_len].into_iter().enumerate() {
-        slot[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
-    }
-    Ok(slot)
 }
 
 impl<T: Shareable> Shared<T> {
@@ -379,77 +341,10 @@ fn read_version<'a, T: Shareable>(
     Err(SharedError::Damaged(path.to_owned()))
 }
 
-/// The slot of `generation`, or `None` when it holds something else.
-fn read_slot<T: Shareable>(file: &File, generation: u64) -> io::Result<Option<Version<T>>> {
-    let offset = slot_offset(generation);
-    let mut head = [0; SLOT_HEADER];
-    file.read_exact_at(&mut head, offset)?;
-    let word = |at: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&head[at * 8..at * 8 + 8]);
-        u64::from_le_bytes(bytes)
-    };
-    let (length, sum, of, log_len) = (word(0), word(1), word(2), word(3));
-    if of != generation || length > SLOT_ROOM - SLOT_HEADER as u64 {
-        return Ok(None);
-    }
-    let mut payload = vec![0; length as usize];
-    match file.read_exact_at(&mut payload, offset + SLOT_HEADER as u64) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    }
-    if checksum(&payload, generation ^ log_len.rotate_left(32)) != sum {
-        return Ok(None);
-    }
-    let value = postcard::from_bytes(&payload)
-        .ok()
-        .and_then(|mut value: T| if value.revive() { Some(value) } else { None });
-    Ok(value.map(|value| Version { generation, log_len, value }))
-}
-
-/// A lock on a file that the kernel drops when its holder dies.
-#[derive(Debug)]
-pub(crate) struct FileLock(File);
-
-impl FileLock {
-    /// Waits for the lock; nobody else holds it, shared or not, until the value is dropped.
-    ///
-    /// # Errors
-    /// [`SharedError::Io`].
-    pub(crate) fn take(path: &Path) -> Result<Self, SharedError> {
-        Self::lock(path, FlockOperation::LockExclusive)
-    }
-
-    /// Waits until nobody holds the lock alone, and shares it.
-    ///
-    /// # Errors
-    /// [`SharedError::Io`].
-    pub(crate) fn share(path: &Path) -> Result<Self, SharedError> {
-        Self::lock(path, FlockOperation::LockShared)
-    }
-
-    fn lock(path: &Path, how: FlockOperation) -> Result<Self, SharedError> {
-        let file = File::open(path).map_err(SharedError::io("open", path))?;
-        loop {
-            match flock(&file, how) {
-                Ok(()) => return Ok(Self(file)),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(SharedError::io("lock", path)(error.into())),
-            }
-        }
-    }
-}
-
-impl Drop for FileLock {
-    /// Unlocks explicitly: a forked child may still hold a copy of the descriptor.
-    fn drop(&mut self) {
-        let _unlocked = flock(&self.0, FlockOperation::Unlock);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::SLOT_HEADER;
 
     impl Shareable for Vec<u8> {
         fn revive(&mut self) -> bool {

@@ -366,7 +366,7 @@ fn as_a_plain_user() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn garbage_handles_and_numbers_are_answered_not_followed(

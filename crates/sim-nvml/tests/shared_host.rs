@@ -1,5 +1,6 @@
 //! One host, many processes: kill -9 at any moment, races, the log, and the tree of files.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail in its helpers too")]
+#![allow(clippy::print_stderr, reason = "a skip has a name")]
 
 mod common;
 
@@ -276,4 +277,96 @@ fn stock_permissions_come_back_with_a_new_instance_only() {
     assert_eq!(mode(), 0o444);
     assert!(std::fs::read_to_string(&access).unwrap().ends_with("DeviceFileModify: 1\n"));
     let _unused = (other, ask(|out| entry::nvmlDeviceGetCount_v2(out)));
+}
+
+#[test]
+fn a_slow_call_keeps_its_gpu_busy_and_nothing_else() {
+    let bench = common::bench("a100-sxm4-40gb:2");
+    let (first, second) = (gpu(0), gpu(1));
+    mig_on(first);
+    mig_on(second);
+    let slow = model::Millis::new(400);
+    bench.host.set_knobs(|knobs| knobs.latencies.create_gpu_instance = slow).unwrap();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for device in [first, second, first] {
+            scope.spawn(move || create(device, 19).unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        // Reading does not wait, and what is not finished is not there.
+        assert_eq!(common::capacity(first, 19), Ok(7));
+        assert!(start.elapsed() < Duration::from_millis(390));
+    });
+    let took = start.elapsed();
+    // Two on the first GPU one after the other, the one on the second beside them.
+    assert!(took >= Duration::from_millis(800), "{took:?}");
+    assert!(took < Duration::from_millis(1190), "{took:?}");
+    // What cannot succeed fails at once.
+    let start = Instant::now();
+    create(second, 0).unwrap_err();
+    assert!(start.elapsed() < Duration::from_millis(390));
+}
+
+/// What another user of the machine can do. Run by itself it has no host to look at.
+#[test]
+fn other_users_client() {
+    if child_time().is_none() {
+        return;
+    }
+    assert_eq!(entry::nvmlInit_v2(), OK);
+    let device = gpu(0);
+    assert_eq!(create(device, 19), Err(common::NO_PERMISSION));
+    let mig = common::mig_device(device, 0).unwrap();
+    assert!(ask(|out| entry::nvmlDeviceGetMemoryInfo(mig, out)).is_ok());
+    let host = SimHost::open(Path::new(&std::env::var(sim_nvml::HOST_VARIABLE).unwrap())).unwrap();
+    let error = host.begin_context(&CudaRequest::default()).unwrap_err();
+    assert_eq!(error.code(), 100, "{error}");
+    assert!(error.to_string().contains("nvidia-cap120"), "{error}");
+}
+
+#[test]
+fn another_user_reads_but_cannot_open_a_closed_slice() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can start a program as another user");
+        return;
+    }
+    let everybody = std::fs::Permissions::from_mode(0o755);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), everybody.clone()).unwrap();
+    let host = prepared(&dir.path().join("host"));
+    sim_nvml_child(&host, dir.path(), everybody).uid(65534).gid(65534).status().map_or_else(
+        |error| panic!("the other user cannot start the test program: {error}"),
+        |status| assert!(status.success()),
+    );
+}
+
+fn sim_nvml_child(host: &SimHost, dir: &Path, everybody: std::fs::Permissions) -> Command {
+    use std::os::unix::fs::PermissionsExt;
+    assert!(child("slicing_client", host, 1).wait().unwrap().success());
+    let node = host.root().join("dev/nvidia-caps/nvidia-cap120");
+    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o400)).unwrap();
+    let program = dir.join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::set_permissions(&program, everybody).unwrap();
+    let mut command = Command::new(program);
+    command
+        .args(["--exact", "other_users_client", "--nocapture"])
+        .current_dir("/")
+        .env(sim_nvml::HOST_VARIABLE, host.dir())
+        .env(CHILD, "1")
+        .stdout(Stdio::null());
+    command
+}
+
+/// A client that makes one slice. Run by itself it has no host to work on.
+#[test]
+fn slicing_client() {
+    if child_time().is_none() {
+        return;
+    }
+    assert_eq!(entry::nvmlInit_v2(), OK);
+    create_compute(create(gpu(0), 19).unwrap(), 0).unwrap();
+    assert_eq!(entry::nvmlShutdown(), OK);
 }

@@ -57,7 +57,7 @@ fn find_uuid(call: &Call, uuid: &str, device: Out<Device>) -> Outcome {
     if let Some(gpu) = call.node().gpus.iter().position(|gpu| gpu.uuid.as_str() == uuid) {
         return hand_out(call, gpu, device);
     }
-    let (gpu, mig) = call.node().mig_device_by_uuid(uuid).ok_or(Return::NotFound)?;
+    let (gpu, mig) = call.mig_by_uuid(uuid).ok_or(Return::NotFound)?;
     device.put(mig_handle(gpu, mig))
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn uuid(call: &Call, device: Device, uuid: Buffer, length: u32) -> Ou
     let found = call.device(device)?;
     match found.mig {
         None => uuid.put_text(call.node().gpu(found.gpu)?.uuid.as_str(), length),
-        Some(mig) => uuid.put_text(call.node().mig_device(found.gpu, mig)?.uuid.as_str(), length),
+        Some(mig) => uuid.put_text(call.node().mig_uuid(found.gpu, mig)?.as_str(), length),
     }
 }
 
