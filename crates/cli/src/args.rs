@@ -32,7 +32,7 @@ pub struct Cli {
     pub global: GlobalOptions,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Options of every verb.
@@ -42,7 +42,7 @@ pub struct GlobalOptions {
     /// Use a simulated machine instead of this one's GPUs
     ///
     /// A preset (dgx-a100, dgx-a100-80, dgx-h100, hgx-h200, dgx-b200, a30x4, rtx-pro-6000x8), a
-    /// board and a count (a30-24gb:4), or the path of a TOML file. Also: MIGD_SIMULATE.
+    /// board and a count (a30:4), or the path of a TOML file. Also: MIGD_SIMULATE.
     #[arg(long, global = true, value_name = "HOST")]
     pub simulate: Option<String>,
 
@@ -81,39 +81,24 @@ impl GlobalOptions {
     }
 }
 
-/// The verbs.
+/// The verbs; what each is for stands with its options.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Show every GPU: its slices, who holds them, and what else would fit
+pub(crate) enum Command {
     Status(verbs::status::StatusArgs),
-    /// List the GPUs
     Gpus(verbs::gpus::GpusArgs),
-    /// List the profiles each board offers
     Profiles(verbs::profiles::ProfilesArgs),
-    /// Run a command on a slice of its own
     Run(verbs::run::RunArgs),
-    /// Open a shell on a slice of its own
     Shell(verbs::shell::ShellArgs),
-    /// Take a slice and keep it until it is released
     Lease(verbs::lease::LeaseArgs),
-    /// Give leases back
     Release(verbs::release::ReleaseArgs),
-    /// List the requests that wait, and what for
     Queue(verbs::queue::QueueArgs),
-    /// Withdraw requests that wait
     Cancel(verbs::cancel::CancelArgs),
-    /// Show what happened
     Events(verbs::events::EventsArgs),
-    /// Run the daemon
     Daemon(verbs::daemon::DaemonArgs),
-    /// Show and steer a simulated machine
     Sim(SimArgs),
-    /// Print completions for a shell
     Completions(verbs::completions::CompletionsArgs),
-    /// Become a command once the parent says so
     #[command(hide = true)]
     Held(verbs::held::HeldArgs),
-    /// Write the manual pages
     #[command(hide = true)]
     Man(verbs::man::ManArgs),
 }

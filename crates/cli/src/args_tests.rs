@@ -81,7 +81,8 @@ fn a_daemon_has_defaults() {
 
 #[test]
 fn every_verb_has_help_with_examples_and_hidden_ones_stay_hidden() {
-    let command = Cli::command();
+    let mut command = Cli::command();
+    command.build();
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "sim") {
         if verb.is_hide_set() {
             continue;

@@ -90,7 +90,7 @@ impl Context {
         };
         let name = MachineName::for_spec(&name).map_err(|error| {
             Failure::usage(format!("cannot simulate: {error}"))
-                .hint("name a preset such as dgx-a100, or a board and a count such as a30-24gb:4")
+                .hint("name a preset such as dgx-a100, or a board and a count such as a30:4")
         })?;
         let places = self.places_of(&host::Machine::Simulated(name.clone()))?;
         let dir = places.state_dir().to_path_buf();
@@ -221,13 +221,13 @@ mod tests {
 
     #[test]
     fn the_flag_names_the_machine_and_its_folder() {
-        let context = context(&["--simulate", "a30-24gb:4", "--state-dir", "/tmp/place", "status"]);
+        let context = context(&["--simulate", "a30:4", "--state-dir", "/tmp/place", "status"]);
         let host = context.simulated().unwrap();
-        assert_eq!(host.name, "a30-24gb@4");
-        assert_eq!(host.spec, "a30-24gb:4");
-        assert_eq!(host.dir, Path::new("/tmp/place/sim/a30-24gb@4"));
+        assert_eq!(host.name, "a30@4");
+        assert_eq!(host.spec, "a30:4");
+        assert_eq!(host.dir, Path::new("/tmp/place/sim/a30@4"));
         let places = context.places().unwrap();
-        assert_eq!(places.socket(), Path::new("/tmp/place/sim/a30-24gb@4/run/migd.sock"));
+        assert_eq!(places.socket(), Path::new("/tmp/place/sim/a30@4/run/migd.sock"));
         assert_eq!(context.library_dir().unwrap(), Path::new("/tmp/place/lib"));
     }
 

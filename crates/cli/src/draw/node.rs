@@ -73,7 +73,7 @@ fn same(one: &GpuView, other: &GpuView) -> bool {
 
 fn gpu(node: &NodeView, alike: &[&GpuView], page: Page) -> Vec<String> {
     let Some(gpu) = alike.first() else { return Vec::new() };
-    let mut lines = vec![heading(gpu, alike, page)];
+    let mut lines = heading(gpu, alike, page);
     if gpu.health != "ok" {
         let words = paragraph(&clean(&gpu.health), page.width, "  health: ", "    ");
         lines.extend(words.iter().map(|line| styled(ALARM, line)));
@@ -96,19 +96,20 @@ fn gpu(node: &NodeView, alike: &[&GpuView], page: Page) -> Vec<String> {
     lines
 }
 
-fn heading(gpu: &GpuView, alike: &[&GpuView], page: Page) -> String {
+fn heading(gpu: &GpuView, alike: &[&GpuView], page: Page) -> Vec<String> {
     let indexes: Vec<u32> = alike.iter().map(|gpu| gpu.index).collect();
-    let mig = mig_words(gpu.mig);
     let each = if alike.len() > 1 { " each" } else { "" };
-    let mut parts = vec![
-        styled(HEADING, &format!("GPU {}  {}", ranges(&indexes), clean(&gpu.name))),
-        format!("{}{each}", mib(gpu.memory_mib)),
-        mig.to_owned(),
-    ];
+    let name = format!("GPU {}  {}", ranges(&indexes), clean(&gpu.name));
+    let mut parts =
+        vec![name.clone(), format!("{}{each}", mib(gpu.memory_mib)), mig_words(gpu.mig).to_owned()];
     if gpu.instances.is_empty() && gpu.processes.is_empty() {
-        parts.push(styled(FAINT, "empty"));
+        parts.push(String::from("empty"));
     }
-    parts.join(page.glyphs.separator())
+    let mut lines = wrap(&parts, page.glyphs.separator(), page.width, "", "    ");
+    if let Some(first) = lines.first_mut() {
+        *first = first.replacen(&name, &styled(HEADING, &name), 1);
+    }
+    lines
 }
 
 /// MIG mode in a few words.

@@ -9,7 +9,7 @@ use model::{MemoryRequest, Millis, ProfileSelector};
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Slice")]
-pub struct WishArgs {
+pub(crate) struct WishArgs {
     /// The profile (1g.10gb, 7g, or its id); see `migctl profiles`
     #[arg(
         short,
@@ -18,15 +18,15 @@ pub struct WishArgs {
         required_unless_present_any = ["gpu_mem", "compute"],
         conflicts_with_all = ["gpu_mem", "compute"]
     )]
-    pub profile: Option<ProfileSelector>,
+    pub(crate) profile: Option<ProfileSelector>,
 
     /// At least so much memory: 20g as in profile names, 20480MiB to the byte
     #[arg(long, value_name = "M")]
-    pub gpu_mem: Option<MemoryRequest>,
+    pub(crate) gpu_mem: Option<MemoryRequest>,
 
     /// At least so many compute slices (3g)
     #[arg(long, value_name = "Ng", value_parser = compute_slices)]
-    pub compute: Option<u8>,
+    pub(crate) compute: Option<u8>,
 
     /// How many slices, all or none
     #[arg(
@@ -36,31 +36,31 @@ pub struct WishArgs {
         value_parser = count,
         allow_negative_numbers = true
     )]
-    pub count: u32,
+    pub(crate) count: u32,
 
     /// On which GPU (index, UUID, PCI address or model)
     #[arg(long, value_name = "SEL", value_parser = gpu_text)]
-    pub gpu: Option<String>,
+    pub(crate) gpu: Option<String>,
 
     /// Hard limit: the lease ends after so long (90s, 15m, 2h, 1h30m)
     #[arg(long, value_name = "T")]
-    pub time: Option<Millis>,
+    pub(crate) time: Option<Millis>,
 
     /// How long it will probably take; helps others plan
     #[arg(long, value_name = "T")]
-    pub expect: Option<Millis>,
+    pub(crate) expect: Option<Millis>,
 
     /// Do not wait at all
     #[arg(long, conflicts_with = "max_wait")]
-    pub immediate: bool,
+    pub(crate) immediate: bool,
 
     /// Wait at most so long
     #[arg(long, value_name = "T")]
-    pub max_wait: Option<Millis>,
+    pub(crate) max_wait: Option<Millis>,
 
     /// A name for the lease, for `status` and `release`
     #[arg(long, value_name = "NAME", value_parser = lease_name)]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 impl WishArgs {

@@ -14,16 +14,17 @@ use crate::{Context, Exit, Failure, connect};
 /// Options of `cancel`.
 #[derive(Debug, Args)]
 #[command(
+    about = "Withdraw requests that wait",
     long_about = "Withdraws requests that wait for a slice, by id or by name. A lease that has its \
                   slice is left alone; give it back with release.",
     after_help = "Examples:\n  \
         migctl cancel L9\n  \
         migctl cancel nightly L10"
 )]
-pub struct CancelArgs {
+pub(crate) struct CancelArgs {
     /// Requests, by id (L9) or name
     #[arg(required = true, value_name = "REQUEST")]
-    pub requests: Vec<String>,
+    pub(crate) requests: Vec<String>,
 }
 
 /// Runs the verb.

@@ -13,14 +13,15 @@ use crate::{Context, Failure};
 /// Options of `completions`.
 #[derive(Debug, Args)]
 #[command(
+    about = "Print completions for a shell",
     long_about = "Prints a script that completes migctl's verbs and options in a shell.",
     after_help = "Examples:\n  \
         migctl completions bash > /etc/bash_completion.d/migctl\n  \
         migctl completions zsh > ~/.zfunc/_migctl"
 )]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// Which shell
-    pub shell: Shell,
+    pub(crate) shell: Shell,
 }
 
 /// Prints the script.

@@ -14,6 +14,7 @@ use crate::{Context, Exit, Failure, connect};
 /// Options of `daemon`.
 #[derive(Debug, Args)]
 #[command(
+    about = "Run the daemon",
     long_about = "Runs the daemon that owns the machine's MIG slices, until it is told to stop \
                   (SIGTERM, SIGINT). Leases live on without it and are found again. On a simulated \
                   machine it may enable MIG on empty GPUs; on a real one only with --auto-mig.",
@@ -21,22 +22,22 @@ use crate::{Context, Exit, Failure, connect};
         migctl daemon --grace 30s\n  \
         migctl --simulate dgx-a100 daemon"
 )]
-pub struct DaemonArgs {
+pub(crate) struct DaemonArgs {
     /// Enable MIG mode on empty GPUs when a request needs it
     #[arg(long)]
-    pub auto_mig: bool,
+    pub(crate) auto_mig: bool,
     /// From TERM to KILL when a lease's processes must end
     #[arg(long, value_name = "T", default_value = "10s")]
-    pub grace: Millis,
+    pub(crate) grace: Millis,
     /// How long an idle slice stays for reuse
     #[arg(long, value_name = "T", default_value = "5m")]
-    pub warm_for: Millis,
+    pub(crate) warm_for: Millis,
     /// Leave after so long without leases, queue or callers
     #[arg(long, value_name = "T", hide = true)]
-    pub leave_when_idle: Option<Millis>,
+    pub(crate) leave_when_idle: Option<Millis>,
     /// Leave the session of the terminal first
     #[arg(long, hide = true)]
-    pub detached: bool,
+    pub(crate) detached: bool,
 }
 
 /// Runs the verb.

@@ -23,19 +23,20 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Options of `events`.
 #[derive(Debug, Args)]
 #[command(
+    about = "Show what happened",
     long_about = "Prints the newest events of the journal, oldest first: requests, grants, ends, \
                   failures. With -f it goes on as they happen.",
     after_help = "Examples:\n  \
         migctl events -n 50\n  \
         migctl events -f --json"
 )]
-pub struct EventsArgs {
+pub(crate) struct EventsArgs {
     /// Go on as events happen
     #[arg(short, long)]
-    pub follow: bool,
+    pub(crate) follow: bool,
     /// How many of the past
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 20)]
-    pub count: u32,
+    pub(crate) count: u32,
 }
 
 /// Runs the verb.

@@ -18,16 +18,17 @@ use crate::{Context, Failure, connect};
 /// Options of `gpus`.
 #[derive(Debug, Args)]
 #[command(
+    about = "List the GPUs",
     long_about = "Lists the GPUs: index, name, memory, MIG mode, slices in use, PCI address and \
                   UUID, and the driver's version.",
     after_help = "Examples:\n  \
         migctl gpus\n  \
         migctl --simulate hgx-h200 gpus --json"
 )]
-pub struct GpusArgs {
+pub(crate) struct GpusArgs {
     /// Only these GPUs (index, UUID, PCI address or model)
     #[arg(long, value_name = "SEL", value_parser = gpu_text)]
-    pub gpu: Option<String>,
+    pub(crate) gpu: Option<String>,
 }
 
 /// A GPU as JSON.

@@ -14,13 +14,14 @@ use crate::{Context, Exit, Failure};
 
 /// Options of the hidden verb.
 #[derive(Debug, Args)]
-pub struct HeldArgs {
+#[command(about = "Become a command once the parent says so")]
+pub(crate) struct HeldArgs {
     /// Who says so
     #[arg(long)]
-    pub parent: i32,
+    pub(crate) parent: i32,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Stops until it is continued, then becomes the command. It dies with its parent until then.

@@ -18,6 +18,7 @@ use crate::{Context, Exit, Failure, autostart, connect};
 /// Options of `lease`.
 #[derive(Debug, Args)]
 #[command(
+    about = "Take a slice and keep it until it is released",
     long_about = "Waits for a slice and keeps it: the lease lives until it is released, its --time \
                   is over, or it is not renewed within --for. Prints the lease and the UUIDs of its \
                   slices, or with --export lines for a shell.",
@@ -25,16 +26,16 @@ use crate::{Context, Exit, Failure, autostart, connect};
         migctl lease --profile 2g.20gb --name dev --for 8h\n  \
         eval \"$(migctl lease --gpu-mem 10g --export)\""
 )]
-pub struct LeaseArgs {
+pub(crate) struct LeaseArgs {
     /// What is wanted
     #[command(flatten)]
-    pub wish: WishArgs,
+    pub(crate) wish: WishArgs,
     /// How long it lives unless it is renewed
     #[arg(long = "for", value_name = "LIFE")]
-    pub life: Option<Millis>,
+    pub(crate) life: Option<Millis>,
     /// Print `export` lines for a shell
     #[arg(long, conflicts_with = "json")]
-    pub export: bool,
+    pub(crate) export: bool,
 }
 
 /// Runs the verb.

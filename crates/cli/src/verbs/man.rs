@@ -12,9 +12,10 @@ use crate::{Context, Failure};
 
 /// Options of `man`.
 #[derive(Debug, Args)]
-pub struct ManArgs {
+#[command(about = "Write the manual pages")]
+pub(crate) struct ManArgs {
     /// The folder to write them to; it is created
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// Writes a page per verb.

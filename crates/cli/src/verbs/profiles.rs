@@ -19,6 +19,7 @@ use crate::{Context, Failure, connect};
 /// Options of `profiles`.
 #[derive(Debug, Args)]
 #[command(
+    about = "List the profiles each board offers",
     long_about = "Lists the GPU instance profiles of every board, with the columns of \
                   `nvidia-smi mig -lgip`: name, id, instances free and in all, memory, \
                   peer-to-peer, multiprocessors, decoders, encoders, copy engines, JPEG and OFA \
@@ -27,13 +28,13 @@ use crate::{Context, Failure, connect};
         migctl profiles --placements\n  \
         migctl --simulate a30x4 profiles --gpu 0 --json"
 )]
-pub struct ProfilesArgs {
+pub(crate) struct ProfilesArgs {
     /// Only the boards of these GPUs (index, UUID, PCI address or model)
     #[arg(long, value_name = "SEL", value_parser = gpu_text)]
-    pub gpu: Option<String>,
+    pub(crate) gpu: Option<String>,
     /// Show where each profile may lie on the placement grid
     #[arg(long)]
-    pub placements: bool,
+    pub(crate) placements: bool,
 }
 
 /// GPUs that are alike, and their profiles.

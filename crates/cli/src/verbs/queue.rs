@@ -17,13 +17,14 @@ use crate::{Context, Failure, connect};
 /// Options of `queue`.
 #[derive(Debug, Args)]
 #[command(
+    about = "List the requests that wait, and what for",
     long_about = "Lists the requests that wait for a slice in the order in which they will be \
                   looked at, each with a sentence that says what it waits for.",
     after_help = "Examples:\n  \
         migctl queue\n  \
         migctl queue --json | jq '.[].waits_for'"
 )]
-pub struct QueueArgs {}
+pub(crate) struct QueueArgs {}
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, _args: &QueueArgs) -> Result<ExitCode, Failure> {

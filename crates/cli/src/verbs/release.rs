@@ -14,16 +14,17 @@ use crate::{Context, Exit, Failure, connect};
 /// Options of `release`.
 #[derive(Debug, Args)]
 #[command(
+    about = "Give leases back",
     long_about = "Gives leases back, by id or by name. Processes that are still on a slice are \
                   told to end; the slice is free once nobody is on it.",
     after_help = "Examples:\n  \
         migctl release L7\n  \
         migctl release dev L12 L13"
 )]
-pub struct ReleaseArgs {
+pub(crate) struct ReleaseArgs {
     /// Leases, by id (L7) or name
     #[arg(required = true, value_name = "LEASE")]
-    pub leases: Vec<String>,
+    pub(crate) leases: Vec<String>,
 }
 
 /// Runs the verb.

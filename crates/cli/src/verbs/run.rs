@@ -13,6 +13,7 @@ use crate::{Context, Failure, session};
 /// Options of `run`.
 #[derive(Debug, Args)]
 #[command(
+    about = "Run a command on a slice of its own",
     long_about = "Waits for a slice, runs a command on it, and gives the slice back. The command \
                   finds CUDA_VISIBLE_DEVICES and NVIDIA_VISIBLE_DEVICES set to the slice's UUID and \
                   MIGD_LEASE to the lease; {uuid} in its arguments is replaced. Its exit status is \
@@ -22,10 +23,10 @@ use crate::{Context, Failure, session};
         migctl run --gpu-mem 20g --time 2h -- python train.py\n  \
         migctl run --profile 1g.10gb --max-wait 10m -- ./bench --device {uuid}"
 )]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// What is wanted
     #[command(flatten)]
-    pub wish: WishArgs,
+    pub(crate) wish: WishArgs,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -33,7 +34,7 @@ pub struct RunArgs {
         allow_hyphen_values = true,
         value_name = "CMD"
     )]
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Runs the verb.

@@ -13,16 +13,17 @@ use crate::{Context, Failure, session};
 /// Options of `shell`.
 #[derive(Debug, Args)]
 #[command(
+    about = "Open a shell on a slice of its own",
     long_about = "Waits for a slice and opens $SHELL on it. The slice is given back when the shell \
                   ends.",
     after_help = "Examples:\n  \
         migctl shell --profile 1g.10gb\n  \
         migctl shell --gpu-mem 20g --time 2h --name debug"
 )]
-pub struct ShellArgs {
+pub(crate) struct ShellArgs {
     /// What is wanted
     #[command(flatten)]
-    pub wish: WishArgs,
+    pub(crate) wish: WishArgs,
 }
 
 /// Runs the verb.

@@ -14,6 +14,7 @@ use crate::{Context, Failure, connect};
 /// Options of `status`.
 #[derive(Debug, Args)]
 #[command(
+    about = "Show every GPU: its slices, who holds them, and what else would fit",
     long_about = "Draws every GPU's slices on its placement grid: which profile, who holds it, the \
                   processes on it, what else would fit, and who waits. Without a daemon it shows \
                   what the driver tells.",
@@ -21,10 +22,10 @@ use crate::{Context, Failure, connect};
         migctl status\n  \
         migctl status --gpu 0 --json | jq '.gpus[].instances'"
 )]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Only these GPUs (index, UUID, PCI address or model)
     #[arg(long, value_name = "SEL", value_parser = gpu_text)]
-    pub gpu: Option<String>,
+    pub(crate) gpu: Option<String>,
 }
 
 /// Runs the verb.
