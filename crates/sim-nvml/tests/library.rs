@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use common::make;
+use sim_nvml::{SimHost, entry};
 
 /// Builds the library into the target folder of this test program and gives its path.
 fn library() -> &'static Path {
@@ -116,4 +117,44 @@ fn a_c_program_finds_what_a_real_a100_says() {
     );
     // Nobody is simulated who was not asked for.
     assert!(run(None).contains("nvmlInit_v2() == 0"));
+}
+
+/// A program that uses the library and the crate at once. Run by itself it has no host.
+#[test]
+fn both_ways_client() {
+    let Some(file) = std::env::var_os("MIGD_TEST_LIBRARY") else { return };
+    #[expect(unsafe_code, reason = "loading a library runs its code")]
+    // SAFETY: the library is ours; loading it runs no code but the runtime's.
+    let library = unsafe { libloading::Library::new(file) }.unwrap();
+    let call = |name: &str| {
+        #[expect(unsafe_code, reason = "a symbol has the type that its user says")]
+        // SAFETY: every name asked for below takes no argument and returns an int.
+        let found = unsafe { library.get::<extern "C" fn() -> u32>(name) };
+        (found.unwrap())()
+    };
+    assert_eq!(call("nvmlInit_v2"), common::OK);
+    assert_eq!(entry::nvmlDeviceGetCount_v2(common::room().0), common::UNINITIALIZED);
+    assert_eq!(entry::nvmlInit_v2(), common::OK);
+    let host = SimHost::open(Path::new(&std::env::var(sim_nvml::HOST_VARIABLE).unwrap())).unwrap();
+    let sessions = host.node().unwrap().value.sessions.clone();
+    assert_eq!((sessions.len(), sessions[0].count), (1, 2), "one process, two initialisations");
+    common::mig_on(common::gpu(0));
+    assert_eq!(call("nvmlShutdown"), common::OK);
+    assert!(common::create(common::gpu(0), 19).is_ok());
+    assert_eq!(entry::nvmlShutdown(), common::OK);
+    assert!(host.node().unwrap().value.sessions.is_empty());
+}
+
+#[test]
+fn the_library_and_the_crate_work_in_one_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = make(&dir.path().join("host"), "a100-sxm4-40gb:1");
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "both_ways_client"])
+        .env(sim_nvml::HOST_VARIABLE, host.dir())
+        .env("MIGD_TEST_LIBRARY", library())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(host.node().unwrap().value.gpus[0].instances.len(), 1);
 }
