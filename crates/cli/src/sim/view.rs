@@ -4,6 +4,7 @@
 //! Must never run outside a private mount namespace: what it mounts would cover the true trees of
 //! every program on this machine.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -20,7 +21,7 @@ const MERGED: [&str; 7] =
 /// Under this name the true `/proc` stays reachable where its entries had to be linked.
 const TRUE_PROC: &str = ".host";
 /// Processes that start later are seen too, if their number is among so many following ones.
-const PIDS_AHEAD: u32 = 1024;
+const PIDS_AHEAD: u32 = 4096;
 /// Links need a little memory each; this holds a full `/proc` of links.
 const TMPFS_OPTIONS: &std::ffi::CStr = c"mode=0755,size=64m";
 
@@ -224,20 +225,18 @@ fn is_hidden(at: &Path, name: &OsString) -> bool {
 
 /// Names of processes that do not exist yet. `/proc` must be rebuilt only on a kernel that lacks
 /// one of its files altogether (a kernel without modules has no `/proc/modules`); folders for new
-/// processes cannot appear in it by themselves, so their links are there beforehand.
+/// processes cannot appear in it by themselves, so their links are there beforehand. A program
+/// that stays in the view for longer than so many processes misses the later ones.
 fn add_coming_processes(kept: &mut Vec<OsString>, proc: &Path) {
     let read = |name: &str| fs::read_to_string(proc.join(name)).ok();
     let max = read("sys/kernel/pid_max").and_then(|text| text.trim().parse().ok()).unwrap_or(32768);
     // The last field of loadavg is the number given to the newest process.
     let last = read("loadavg").and_then(|text| text.split_whitespace().last()?.parse().ok());
     let last: u32 = last.unwrap_or_else(std::process::id);
-    for ahead in 1..=PIDS_AHEAD {
-        let pid = (last + ahead) % max;
-        let name = OsString::from(pid.to_string());
-        if pid > 0 && !kept.contains(&name) {
-            kept.push(name);
-        }
-    }
+    let mut all: BTreeSet<OsString> = kept.drain(..).collect();
+    let coming = (1..=PIDS_AHEAD).map(|ahead| (last + ahead) % max).filter(|pid| *pid > 0);
+    all.extend(coming.map(|pid| OsString::from(pid.to_string())));
+    kept.extend(all);
 }
 
 fn names(folder: &Path) -> Result<Vec<OsString>, ViewError> {
