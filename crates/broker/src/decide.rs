@@ -115,6 +115,7 @@ fn started(draft: &mut Draft<'_>, version: String, boot: BootId) -> Reply {
         for lease in leases {
             draft.emit(Event::Ended { lease, reason: EndReason::Rebooted });
         }
+        reconcile::forget_instances(draft);
     }
     draft.effects.extend(resume(draft.state));
     reconcile::observed(draft);
@@ -257,9 +258,13 @@ fn tick_lease(draft: &mut Draft<'_>, id: LeaseId) {
     let Some(lease) = draft.state.lease(id) else { return };
     match &lease.phase {
         Phase::Queued => {
-            if let Patience::AtMost(span) = lease.spec.patience
-                && lease.requested_at.plus(span) <= now
-            {
+            let waited_enough = match lease.spec.patience {
+                Patience::Forever => false,
+                // Its grant failed, or a restart interrupted it; it did not agree to wait.
+                Patience::Immediate => true,
+                Patience::AtMost(span) => lease.requested_at.plus(span) <= now,
+            };
+            if waited_enough {
                 begin_end(draft, id, EndReason::WaitExpired);
             }
         }

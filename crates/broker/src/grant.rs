@@ -15,7 +15,7 @@ use crate::event::{EndReason, Event, GrantedSlice, SliceTarget};
 use crate::reconcile;
 use crate::request::{Holder, Patience, RequestSpec};
 use crate::rooms::{can_become_usable, explain_spec, rooms, want};
-use crate::state::{Phase, SliceKey};
+use crate::state::{OpenPlan, Phase, SliceKey, State};
 
 /// Accepts a request, and grants it at once if there is room.
 pub(crate) fn request(draft: &mut Draft<'_>, spec: RequestSpec) -> Result<LeaseId, Refusal> {
@@ -143,7 +143,8 @@ pub(crate) fn schedule(draft: &mut Draft<'_>) {
     if waiting.is_empty() {
         return;
     }
-    let mut rooms = rooms(draft.state, draft.world.observed);
+    let look = |draft: &Draft<'_>| rooms(draft.state, draft.world.observed);
+    let mut rooms = look(draft);
     // What found no room a moment ago finds none now: rooms only get fuller on the way.
     let mut hopeless: Vec<(Want, u32)> = Vec::new();
     for id in waiting {
@@ -157,6 +158,10 @@ pub(crate) fn schedule(draft: &mut Draft<'_>) {
             continue;
         };
         if open_grant(draft, id, &rooms, &choices) {
+            if choices.iter().any(|choice| !choice.evict.is_empty()) {
+                rooms = look(draft);
+                continue;
+            }
             for choice in &choices {
                 rooms[choice.room].take(choice);
             }
@@ -201,8 +206,16 @@ pub(crate) fn open_plan(
 /// A plan is done and read back.
 pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<GrantedSlice>) {
     let Some(open) = draft.state.plans.get(&id) else { return };
+    if let Some(key) = replaced(draft.state, open, &slices) {
+        let place = key.placement;
+        let error = alloc::format!("the idle slice at {place} of {} was replaced", key.gpu);
+        plan_failed(draft, id, None, error);
+        return;
+    }
     let purpose = open.plan.purpose.clone();
     draft.emit(Event::PlanFinished { plan: id });
+    // What others did to these GPUs meanwhile could not be told from the plan's own work.
+    reconcile::lose_missing(draft);
     match purpose {
         Purpose::Grant(lease) => {
             let waits = draft.state.lease(lease).is_some_and(|lease| {
@@ -224,11 +237,25 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
     schedule(draft);
 }
 
+/// A slice that was to be handed over as it was, and is another one now.
+fn replaced<'a>(
+    state: &State,
+    open: &'a OpenPlan,
+    slices: &[GrantedSlice],
+) -> Option<&'a SliceKey> {
+    let mut reused = open.targets.iter().filter(|target| target.reuse).map(|target| &target.key);
+    reused.find(|key| {
+        let found = slices.iter().find(|slice| slice.key == **key);
+        state.slices.get(key).map(|record| &record.slice) != found
+    })
+}
+
 /// A plan was given up; what it made is undone by a plan of its own.
 pub(crate) fn plan_failed(draft: &mut Draft<'_>, id: PlanId, step: Option<u32>, error: String) {
     let Some(open) = draft.state.plans.get(&id) else { return };
     let purpose = open.plan.purpose.clone();
     draft.emit(Event::PlanFailed { plan: id, step, error: error.clone() });
+    reconcile::lose_missing(draft);
     match purpose {
         Purpose::Grant(lease) => fail_grant(draft, lease, error),
         Purpose::Prepare => end_maintenance(draft),

@@ -8,11 +8,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use model::{
-    GpuInstance, GpuInstanceId, GpuSnapshot, GpuUuid, Health, MigMode, MigState, Millis, PlanId,
-    Purpose,
+    GpuInstance, GpuInstanceId, GpuSnapshot, GpuUuid, Health, LeaseId, MigMode, MigState, Millis,
+    PlanId, Purpose,
 };
 
-use crate::decide::Draft;
+use crate::decide::{Draft, begin_end};
 use crate::event::{EndReason, Event, GrantedSlice};
 use crate::grant::{open_plan, schedule};
 use crate::rooms::{Use, uses};
@@ -41,6 +41,19 @@ pub(crate) fn abandon(draft: &mut Draft<'_>, plan: PlanId) {
     }
 }
 
+/// The machine was restarted. No instance outlives that, so none of what is there now is ours, even
+/// where it looks the same: a script that runs at boot gets the same ids and UUIDs again.
+pub(crate) fn forget_instances(draft: &mut Draft<'_>) {
+    let slices: Vec<SliceKey> = draft.state.slices.keys().cloned().collect();
+    for key in slices {
+        draft.emit(Event::SliceGone { key, found: "the machine was restarted".into() });
+    }
+    while let Some(orphan) = draft.state.orphans.first() {
+        let key = orphan.key.clone();
+        draft.emit(Event::OrphanCleared { key });
+    }
+}
+
 /// A new snapshot is there.
 pub(crate) fn observed(draft: &mut Draft<'_>) {
     lose_missing(draft);
@@ -53,18 +66,19 @@ pub(crate) fn observed(draft: &mut Draft<'_>) {
 pub(crate) fn tick(draft: &mut Draft<'_>) {
     retire(draft);
     sweep(draft);
+    prepare(draft);
 }
 
 /// GPUs whose snapshot can be believed: answered in full, and no plan of ours is at work there.
 fn believable(draft: &Draft<'_>) -> Vec<GpuSnapshot> {
     let at_work: Vec<&GpuUuid> =
-        draft.state.plans.values().flat_map(|open| open.plan.gpus()).collect();
+        draft.state.plans.values().flat_map(crate::state::OpenPlan::gpus).collect();
     let gpus = draft.world.observed.gpus.iter();
     gpus.filter(|gpu| gpu.health == Health::Ok && !at_work.contains(&&gpu.uuid)).cloned().collect()
 }
 
 /// Ends what rests on slices that the driver no longer has.
-fn lose_missing(draft: &mut Draft<'_>) {
+pub(crate) fn lose_missing(draft: &mut Draft<'_>) {
     for gpu in believable(draft) {
         let records: Vec<(SliceKey, GrantedSlice, SliceUse)> = draft
             .state
@@ -76,12 +90,19 @@ fn lose_missing(draft: &mut Draft<'_>) {
         for (key, slice, used) in records {
             let Some(found) = difference(&gpu, &slice) else { continue };
             draft.emit(Event::SliceGone { key, found: found.clone() });
-            if let SliceUse::Leased(lease) = used
-                && draft.state.lease(lease).is_some()
-            {
-                draft.emit(Event::Ended { lease, reason: EndReason::SliceLost(found) });
+            if let SliceUse::Leased(lease) = used {
+                lose_slice(draft, lease, EndReason::SliceLost(found));
             }
         }
+    }
+}
+
+/// A lease lost a slice: it is over, once the slices it still has are proven empty.
+fn lose_slice(draft: &mut Draft<'_>, id: LeaseId, reason: EndReason) {
+    match draft.state.lease(id).map(|lease| lease.slices.is_empty()) {
+        Some(true) => draft.emit(Event::Ended { lease: id, reason }),
+        Some(false) => begin_end(draft, id, reason),
+        None => {}
     }
 }
 
@@ -210,8 +231,8 @@ fn prepare(draft: &mut Draft<'_>) {
     }
     let now = draft.world.now;
     for gpu in believable(draft) {
-        let off = gpu.mig
-            == MigState::Supported { current: MigMode::Disabled, pending: MigMode::Disabled };
+        // Off, or enabled and waiting for the reset that puts it in force.
+        let off = matches!(gpu.mig, MigState::Supported { current: MigMode::Disabled, .. });
         let rested =
             draft.state.prepared_at.get(&gpu.uuid).is_none_or(|at| at.plus(RETRY_AFTER) <= now);
         if !off || !rested {

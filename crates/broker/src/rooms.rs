@@ -91,20 +91,20 @@ fn room(state: &State, gpu: &GpuSnapshot) -> Option<Room> {
     let mut occupants: Vec<Occupant> =
         coming.iter().map(|part| Occupant { part: *part, hold: Hold::Held }).collect();
     for instance in &gpu.instances {
-        // What an open plan puts there is what counts; the snapshot may be older than the plan.
-        if coming.iter().any(|part| part.placement.overlaps(instance.placement)) {
+        let part = PlacedProfile { placement: instance.placement, profile: instance.profile };
+        // The snapshot may be newer than a plan's step. What a plan is about to take away stays
+        // beside what it puts there: nothing more goes on that GPU until the plan has ended, since
+        // plans are executed in any order and each must hold by itself.
+        if coming.contains(&part) {
             continue;
         }
         let warm = use_of(state, gpu, instance) == Use::Warm && !instance.is_busy();
-        let part = PlacedProfile { placement: instance.placement, profile: instance.profile };
         occupants.push(Occupant { part, hold: if warm { Hold::Warm } else { Hold::Held } });
     }
-    for (key, record) in &state.slices {
-        // A slice the snapshot does not show yet.
-        let unseen = key.gpu == gpu.uuid
-            && occupants.iter().all(|o| !o.part.placement.overlaps(key.placement));
-        if unseen {
-            let part = PlacedProfile { placement: key.placement, profile: record.slice.profile };
+    for (key, record) in state.slices.iter().filter(|(key, _)| key.gpu == gpu.uuid) {
+        // A record without its slice: held until it is known to be gone, whatever lies there.
+        let part = PlacedProfile { placement: key.placement, profile: record.slice.profile };
+        if occupants.iter().all(|occupant| occupant.part != part) {
             occupants.push(Occupant { part, hold: Hold::Held });
         }
     }

@@ -104,7 +104,7 @@ pub struct Lease {
     pub renewed_at: Option<Timestamp>,
     /// Where it stands.
     pub phase: Phase,
-    /// Its slices; empty while it waits.
+    /// Its slices, without those that were lost; empty while it waits.
     pub slices: Vec<GrantedSlice>,
     /// Grants that failed in the driver.
     pub failures: u32,
@@ -143,6 +143,13 @@ pub struct OpenPlan {
     pub evicted: Vec<SliceKey>,
     /// Outcomes of the steps done so far, in order.
     pub done: Vec<StepOutcome>,
+}
+
+impl OpenPlan {
+    /// The GPUs it changes, and those where it hands over what is there; some more than once.
+    pub fn gpus(&self) -> impl Iterator<Item = &GpuUuid> {
+        self.plan.gpus().into_iter().chain(self.targets.iter().map(|target| &target.key.gpu))
+    }
 }
 
 /// An instance that a plan of ours may have left in the driver without it being a slice.
@@ -285,9 +292,7 @@ impl State {
                 self.put_slice(slice.clone(), SliceUse::Warm { since: at });
             }
             Event::OrphanCleared { key } => self.orphans.retain(|orphan| orphan.key != *key),
-            Event::SliceGone { key, .. } => {
-                self.slices.remove(key);
-            }
+            Event::SliceGone { key, .. } => self.lose_slice(key),
             Event::MaintenanceBegan { gpu } => {
                 self.maintenance.insert(gpu.clone());
                 self.prepared_at.insert(gpu.clone(), at);
@@ -368,18 +373,40 @@ impl State {
         }
     }
 
-    /// Notes what an ended plan may have left in the driver: instances it was to create, up to and
-    /// including the step it did not report on.
-    fn leave_orphans(&mut self, id: PlanId, undo: bool) {
+    /// Notes what an ended plan may have left in the driver: instances it made, and slices it began
+    /// to take away. A plan that failed told what it did; after a crash the step it did not report
+    /// on may have happened too.
+    fn leave_orphans(&mut self, id: PlanId, failed: bool) {
         let Some(open) = self.plans.get(&id) else { return };
-        for step in open.plan.steps.iter().take(open.done.len() + 1) {
-            let model::Step::CreateGpuInstance { gpu, profile, placement } = step else { continue };
-            let key = SliceKey { gpu: gpu.clone(), placement: *placement };
-            let known = self.orphans.iter().any(|orphan| orphan.key == key);
-            if !known && !self.slices.contains_key(&key) {
-                let (profile, plan) = (*profile, id);
-                self.orphans.push(Orphan { key, profile, plan, undo, tried_at: None });
-            }
+        let reach = open.done.len() + usize::from(!failed);
+        let steps: Vec<model::Step> = open.plan.steps.iter().take(reach).cloned().collect();
+        for step in steps {
+            let (key, profile) = match step {
+                model::Step::CreateGpuInstance { gpu, profile, placement } => {
+                    let key = SliceKey { gpu, placement };
+                    if self.slices.contains_key(&key) {
+                        continue;
+                    }
+                    (key, profile)
+                }
+                model::Step::DestroyComputeInstance { gpu, at, .. } => {
+                    let key = SliceKey { gpu, placement: at };
+                    let Some(record) = self.slices.get(&key) else { continue };
+                    if record.used != SliceUse::InPlan(id) {
+                        continue;
+                    }
+                    let profile = record.slice.profile;
+                    self.slices.remove(&key);
+                    (key, profile)
+                }
+                model::Step::SetMigMode { .. }
+                | model::Step::ResetGpu { .. }
+                | model::Step::DestroyGpuInstance { .. }
+                | model::Step::CreateComputeInstance { .. } => continue,
+            };
+            // A plan was made where nothing lay, so an older orphan of that place is gone.
+            self.orphans.retain(|orphan| orphan.key != key);
+            self.orphans.push(Orphan { key, profile, plan: id, undo: failed, tried_at: None });
         }
     }
 
@@ -409,6 +436,13 @@ impl State {
             lease.phase = Phase::Queued;
             lease.failures += 1;
             lease.last_failure = Some(error.into());
+        }
+    }
+
+    fn lose_slice(&mut self, key: &SliceKey) {
+        self.slices.remove(key);
+        for lease in self.leases.values_mut() {
+            lease.slices.retain(|slice| slice.key != *key);
         }
     }
 
