@@ -98,6 +98,22 @@ fn command(context: &Context, host: &SimulatedHost) -> Command {
     command
 }
 
+/// Leaves the session and the open files of whoever started this process. A caller that reads from
+/// a pipe until its end must not wait for a daemon that inherited the pipe.
+pub(crate) fn leave_parent() {
+    // Fails only for the leader of a process group, which is out of its shell's reach anyhow.
+    let _ = rustix::process::setsid();
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<i32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .collect();
+    for number in open {
+        // One of them was the listing's own and is closed already.
+        let _ = nix::unistd::close(number);
+    }
+}
+
 async fn wait(context: &Context, child: &mut Child) -> Result<Client, String> {
     let client = client(context).map_err(|failure| failure.message)?;
     let deadline = Instant::now() + PATIENCE;

@@ -156,9 +156,10 @@ fn check_version(context: &Context, client: &Client, theirs: &VersionView) -> Re
 /// exist yet, for it is made of files alone.
 ///
 /// # Errors
-/// [`Failure`] when it cannot be made.
+/// [`Failure`] when it cannot be made, or when this machine has no NVIDIA driver.
 pub(crate) fn gpus(context: &Context) -> Result<GpuSource, Failure> {
     Ok(match context.machine()? {
+        Machine::Real if !has_library() => return Err(no_driver()),
         Machine::Real => GpuSource::Real,
         Machine::Simulated(host) => {
             create(context, &host)?;
@@ -167,13 +168,19 @@ pub(crate) fn gpus(context: &Context) -> Result<GpuSource, Failure> {
     })
 }
 
+/// An existing machine is left as it is: whether others may reach it is the daemon's choice.
 fn create(context: &Context, host: &SimulatedHost) -> Result<(), Failure> {
-    if !host.dir.exists() {
+    let is_new = !host.dir.exists();
+    if is_new {
         context.output.detail(&format!("migctl: making the simulated machine {}", host.name));
+    }
+    // Before the folders: a description that makes no sense must leave none behind.
+    crate::sim::open_or_create(context, host)?;
+    if !is_new {
+        return Ok(());
     }
     context.places()?.prepare(context.reach()).map_err(|error| {
         Failure::caused("E-PLACES", "cannot prepare the machine's folders", &error)
             .hint("choose another folder with --state-dir DIR")
-    })?;
-    crate::sim::open_or_create(context, host).map(drop)
+    })
 }

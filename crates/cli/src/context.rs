@@ -246,6 +246,18 @@ mod tests {
     }
 
     #[test]
+    fn users_of_a_real_machine_call_its_daemon() {
+        let mut context = context(&["status"]);
+        context.surroundings.uid = Uid::new(4242);
+        context.surroundings.home = Some("/home/kim".into());
+        context.surroundings.runtime_dir = Some("/nonexistent/runtime".into());
+        context.surroundings.state_dir = None;
+        assert_eq!(context.socket().unwrap(), Path::new("/run/migd/migd.sock"));
+        context.surroundings.state_dir = Some("/tmp/own".into());
+        assert_eq!(context.socket().unwrap(), Path::new("/tmp/own/run/migd.sock"));
+    }
+
+    #[test]
     fn programs_on_a_simulated_machine_find_it_again() {
         let context = context(&["--simulate", "dgx-a100", "--state-dir", "/tmp/p", "status"]);
         let host = context.simulated().unwrap();

@@ -67,8 +67,9 @@ pub(crate) fn mib(amount: u64) -> String {
     format!("{} MiB", thousands(amount))
 }
 
-/// `items` joined by `separator` and broken between items so that no line is wider than `columns`
-/// unless an item is. The first line begins with `first`, the others with `rest`.
+/// `items` joined by `separator` and broken between items so that no line is wider than `columns`;
+/// an item too long for a line is broken between its words. The first line begins with `first`, the
+/// others with `rest`.
 pub(crate) fn wrap(
     items: &[String],
     separator: &str,
@@ -76,23 +77,40 @@ pub(crate) fn wrap(
     first: &str,
     rest: &str,
 ) -> Vec<String> {
+    let room = columns.saturating_sub(width(rest));
     let mut lines = vec![first.to_owned()];
     let mut empty = true;
-    for (at, item) in items.iter().enumerate() {
-        let end = if at + 1 < items.len() { separator.trim_end() } else { "" };
-        let gap = if empty { "" } else { " " };
+    for (text, end) in pieces(items, separator.trim_end(), room) {
         let line = lines.last().map_or(0, |line| width(line));
-        if !empty && line + width(gap) + width(item) + width(end) > columns {
+        if !empty && line + 1 + width(text) + width(end) > columns {
             lines.push(rest.to_owned());
             empty = true;
         }
-        let gap = if empty { "" } else { " " };
         if let Some(line) = lines.last_mut() {
-            let _ = write!(line, "{gap}{item}{end}");
+            let gap = if empty { "" } else { " " };
+            let _ = write!(line, "{gap}{text}{end}");
         }
         empty = false;
     }
     lines
+}
+
+/// What must stay together, each with what follows it on the same line.
+fn pieces<'t>(items: &'t [String], separator: &'t str, room: usize) -> Vec<(&'t str, &'t str)> {
+    let mut pieces = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let end = if at + 1 < items.len() { separator } else { "" };
+        if width(item) + width(end) <= room {
+            pieces.push((item.as_str(), end));
+            continue;
+        }
+        let words: Vec<&str> = item.split_whitespace().collect();
+        let last = words.len().saturating_sub(1);
+        pieces.extend(
+            words.into_iter().enumerate().map(|(n, w)| (w, if n == last { end } else { "" })),
+        );
+    }
+    pieces
 }
 
 /// A sentence broken between words.
@@ -159,6 +177,11 @@ mod tests {
             ["room: one or", "      two or", "      three or", "      four"]
         );
         assert_eq!(wrap(&items, ", ", 80, "", ""), ["one, two, three, four"]);
+        let long: Vec<String> = ["a", "some words that are long", "b"].map(str::to_owned).into();
+        assert_eq!(
+            wrap(&long, " - ", 16, "", "  "),
+            ["a - some words", "  that are", "  long - b"]
+        );
         assert_eq!(paragraph("a few words", 7, "", "  "), ["a few", "  words"]);
     }
 }

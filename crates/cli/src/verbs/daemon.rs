@@ -9,7 +9,7 @@ use ::daemon::{GpuSource, Options};
 use clap::Args;
 use model::Millis;
 
-use crate::{Context, Exit, Failure, connect};
+use crate::{Context, Exit, Failure, autostart, connect};
 
 /// Options of `daemon`.
 #[derive(Debug, Args)]
@@ -43,8 +43,7 @@ pub(crate) struct DaemonArgs {
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Failure> {
     if args.detached {
-        // Fails only for the leader of a process group, which is out of its shell's reach anyhow.
-        let _ = rustix::process::setsid();
+        autostart::leave_parent();
     }
     let gpus = connect::gpus(context)?;
     let places = context.places()?;
