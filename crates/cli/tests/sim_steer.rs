@@ -140,6 +140,18 @@ fn a_wipe_spares_machines_in_use() {
 }
 
 #[test]
+fn a_wipe_spares_a_machine_with_a_daemon() {
+    let lab = Lab::new("a30x4");
+    let run = lab.machine_dir().join("run");
+    std::fs::create_dir_all(&run).unwrap();
+    let daemon = std::os::unix::net::UnixListener::bind(run.join("migd.sock")).unwrap();
+    let error = lab.fails(5, &["sim", "wipe"]);
+    assert!(error.contains("a daemon manages the machine"), "{error}");
+    drop(daemon);
+    lab.ok(&["sim", "wipe"]);
+}
+
+#[test]
 fn latencies_are_set_and_kept() {
     let lab = Lab::new("a30x4");
     lab.ok(&["sim", "latency", "realistic", "reset=7s"]);

@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let mut text = "Presets, for --simulate:\n".to_owned();
     text.push_str(&table_of(&presets));
     text.push_str(
-        "Also: a board of the catalog and a count, such as a30-24gb:4, or the path of a TOML \
+        "Also: a board of the catalog and a count, such as a30:4, or the path of a TOML \
          file.\n",
     );
     if existing.is_empty() {
