@@ -186,6 +186,25 @@ fn commands_at_the_same_time_make_one_machine() {
 }
 
 #[test]
+fn another_users_machine_is_out_of_reach_unless_shared() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    if !rustix::process::geteuid().is_root() {
+        // Only root can become somebody else; CI runs the tests as root.
+        return;
+    }
+    let lab = Lab::shared("a30x4");
+    let show = |lab: &Lab| lab.command(&["sim", "show"]).uid(65_534).gid(65_534).output().unwrap();
+    let open = show(&lab);
+    assert!(open.status.success(), "{}", simulated::told(&open));
+    let closed = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(lab.machine_dir(), closed).unwrap();
+    let refused = show(&lab);
+    assert_eq!(refused.status.code(), Some(4), "{}", simulated::told(&refused));
+    assert!(simulated::told(&refused).contains("--shared"), "{}", simulated::told(&refused));
+}
+
+#[test]
 fn a_machine_is_described_in_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("lab.toml");

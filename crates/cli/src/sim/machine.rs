@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -16,6 +17,10 @@ use sim_nvml::{HostOptions, SimError, SimHost};
 use crate::context::{Machine, SIM_HOST, SimulatedHost};
 use crate::failure::Exit;
 use crate::{Context, Failure};
+
+/// What to do about a machine that one may not touch.
+const FOREIGN_MACHINE: &str = "the machine belongs to another user, who can let others in by making it with --shared; \
+     --state-dir DIR makes one of your own";
 
 /// The machine that `--simulate` names, made if it does not exist; else the one of
 /// `MIGD_SIM_HOST`.
@@ -56,8 +61,14 @@ pub(crate) fn open_or_create(context: &Context, named: &SimulatedHost) -> Result
         other => return other.map_err(|error| of_sim(&what, &error)),
     }
     let spec = describe(named)?;
-    let _one_at_a_time = creation_lock(&named.dir)
-        .map_err(|error| Failure::caused("E-SIM-CREATE", &what, &error))?;
+    let _one_at_a_time = creation_lock(&named.dir).map_err(|error| {
+        let failure = Failure::caused("E-SIM-CREATE", &what, &error);
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            failure.exit(Exit::Permission).hint(FOREIGN_MACHINE)
+        } else {
+            failure
+        }
+    })?;
     let options = HostOptions { shared: context.options.shared, ..HostOptions::default() };
     let made = match SimHost::open(&named.dir) {
         Err(SimError::Missing(_)) => SimHost::create(&named.dir, &spec, &options),
@@ -66,7 +77,7 @@ pub(crate) fn open_or_create(context: &Context, named: &SimulatedHost) -> Result
     made.map_err(|error| of_sim(&what, &error))
 }
 
-fn creation_lock(dir: &Path) -> std::io::Result<File> {
+fn creation_lock(dir: &Path) -> io::Result<File> {
     fs::create_dir_all(dir)?;
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("making"))?;
     flock(&file, FlockOperation::LockExclusive)?;
@@ -115,9 +126,9 @@ pub(super) fn of_sim(what: &str, error: &SimError) -> Failure {
             .exit(Exit::Busy)
             .hint("`migctl sim show` names the processes and holders; end or remove them first"),
         SimError::Driver { code: Return::NoPermission, .. } => failure.exit(Exit::Permission),
-        SimError::State { source, .. } if source.is_permission() => failure
-            .exit(Exit::Permission)
-            .hint("the machine belongs to another user, who can make one with --shared"),
+        SimError::State { source, .. } if source.is_permission() => {
+            failure.exit(Exit::Permission).hint(FOREIGN_MACHINE)
+        }
         SimError::Missing(_) => failure.exit(Exit::Usage).hint("name a machine with --simulate"),
         SimError::Spec(_) => failure.exit(Exit::Usage),
         SimError::State { .. }
