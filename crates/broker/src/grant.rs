@@ -84,25 +84,23 @@ fn select(draft: &Draft<'_>, spec: &RequestSpec, rooms: &[Room]) -> Result<(), R
     };
     let geometries: Vec<&Geometry> = allowed.iter().filter_map(|gpu| geometry_of(gpu)).collect();
     let mut refusals = Vec::new();
-    let mut fitting = 0;
     for geometry in &geometries {
-        match spec.wanted.on(geometry) {
-            Ok(_) => fitting += 1,
-            Err(error) => refusals.push(error),
+        if let Err(error) = spec.wanted.on(geometry) {
+            refusals.push(error);
         }
     }
-    if fitting == 0 {
+    if refusals.len() == geometries.len() {
         return Err(Refusal::NoSuchSlice(most_telling(refusals)));
     }
-    let ready = |gpu: &&GpuSnapshot| {
-        can_become_usable(gpu, draft.world.policy.auto_mig)
-            && geometry_of(gpu).is_some_and(|geometry| spec.wanted.on(geometry).is_ok())
+    let answers = |gpu: &&&GpuSnapshot| {
+        geometry_of(gpu).is_some_and(|geometry| spec.wanted.on(geometry).is_ok())
     };
-    if allowed.iter().any(ready) {
+    let answering: Vec<&GpuSnapshot> = allowed.iter().filter(answers).copied().collect();
+    if answering.iter().any(|gpu| can_become_usable(gpu, draft.world.policy.auto_mig)) {
         return Ok(());
     }
     let names: Vec<String> =
-        allowed.iter().map(|gpu| alloc::format!("GPU {} ({})", gpu.index, gpu.name)).collect();
+        answering.iter().map(|gpu| alloc::format!("GPU {} ({})", gpu.index, gpu.name)).collect();
     Err(Refusal::MigOff(names.join(", ")))
 }
 

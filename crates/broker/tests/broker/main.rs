@@ -1,0 +1,21 @@
+//! The broker on a symbolic machine: rules one by one, and everything at once by seed.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of thing among many")]
+
+#[cfg(test)]
+mod machine;
+
+#[cfg(test)]
+mod endings;
+#[cfg(test)]
+mod modes;
+#[cfg(test)]
+mod plans;
+#[cfg(test)]
+mod queue;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod simulation;
