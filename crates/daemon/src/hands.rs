@@ -4,11 +4,13 @@
 //! Must never decide whether an effect is right.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use broker::{Command, Effect};
+use host::DaemonClock;
 use model::LeaseId;
 
 use crate::actor::{Envelope, Message};
@@ -26,10 +28,13 @@ pub(crate) struct Hands {
     pub(crate) watcher: Watcher,
     pub(crate) locks: Arc<Locks>,
     pub(crate) epoch: Arc<AtomicU64>,
+    pub(crate) clock: Arc<DaemonClock>,
+    /// The socket as holders know it, without links.
+    pub(crate) socket: PathBuf,
     /// Leases whose slices are being looked at.
     pub(crate) looking: Arc<Mutex<BTreeSet<LeaseId>>>,
-    /// Whether processes of other users may use the slices, so that a process that cannot be
-    /// looked into counts as a holder.
+    /// Whether a process that cannot be looked into counts as a holder. Not on a simulated machine:
+    /// its driver knows every process on it, and its daemon need not be root.
     pub(crate) others: bool,
 }
 
@@ -46,7 +51,7 @@ impl Hands {
                 self.watcher.add(lease, process);
             }
             Effect::Signal { lease, stage } => {
-                in_thread("signal", move || holders::signal(&picture, lease, stage));
+                in_thread("signal", move || holders::signal(&hands, &picture, lease, stage));
             }
             Effect::Look { lease } => {
                 if lock(&self.looking).insert(lease) {

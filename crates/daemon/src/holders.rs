@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use broker::{Emptiness, GrantedSlice, Holder, Lease, Stage};
 use host::processes::{Arguments, describe, group_members, is_alive, with_environment};
 use host::{PidFd, Users};
-use model::{LeaseId, ProcessId};
+use model::{LeaseId, Millis, ProcessId};
 use rustix::process::Signal;
 
 use crate::actor::Message;
@@ -17,12 +17,17 @@ use crate::executor::chain;
 use crate::hands::Hands;
 use crate::published::Published;
 
-/// The variable a lease's processes inherit.
-const LEASE_VARIABLE: &str = "MIGD_LEASE";
+/// The variable a lease's processes inherit: the daemon's socket and the lease's number, since
+/// daemons of several machines may run side by side, each with a lease of the same number.
+const LEASE_VARIABLE: &str = "MIGD_LEASE_KEY";
+/// Clock ticks of `/proc/PID/stat` a second; fixed in the kernel's user interface on Linux.
+const TICKS_PER_SECOND: u64 = 100;
+/// How much older than its lease a process may seem, given that both ages are rounded.
+const SLACK: Millis = Millis::from_secs(1);
 
 /// Processes that belong to a lease: the process group its command leads, or, where the command
 /// never became known, everything that inherited the lease.
-fn belonging(lease: &Lease) -> BTreeSet<ProcessId> {
+fn belonging(hands: &Hands, lease: &Lease) -> BTreeSet<ProcessId> {
     match &lease.spec.holder {
         Holder::Process { command: Some(command), .. } => {
             let mut members: BTreeSet<ProcessId> = group_members(command.pid, None)
@@ -36,16 +41,26 @@ fn belonging(lease: &Lease) -> BTreeSet<ProcessId> {
             }
             members
         }
-        Holder::Process { command: None, .. } | Holder::Token { .. } => inherited(lease.id),
+        Holder::Process { command: None, .. } | Holder::Token { .. } => inherited(hands, lease),
     }
 }
 
-fn inherited(lease: LeaseId) -> BTreeSet<ProcessId> {
-    with_environment(LEASE_VARIABLE, &lease.to_string()).into_iter().collect()
+/// Processes that inherited the lease: they carry its key, and they are younger than it (numbers
+/// begin anew with a new journal).
+fn inherited(hands: &Hands, lease: &Lease) -> BTreeSet<ProcessId> {
+    let Some(granted) = lease.granted_at else { return BTreeSet::new() };
+    let lease_age = hands.clock.now().since(granted).get() + SLACK.get();
+    let up = host::clock::boot_time().get();
+    let young = |process: &ProcessId| {
+        let started = process.start_ticks * 1000 / TICKS_PER_SECOND;
+        up.saturating_sub(started) <= lease_age
+    };
+    let key = format!("{}#{}", hands.socket.display(), lease.id);
+    with_environment(LEASE_VARIABLE, &key).into_iter().filter(young).collect()
 }
 
 /// Signals the processes that belong to a lease.
-pub(crate) fn signal(published: &Published, id: LeaseId, stage: Stage) {
+pub(crate) fn signal(hands: &Hands, published: &Published, id: LeaseId, stage: Stage) {
     let Some(lease) = published.state.lease(id) else { return };
     let signals: &[Signal] = match stage {
         Stage::Waiting => return,
@@ -54,7 +69,7 @@ pub(crate) fn signal(published: &Published, id: LeaseId, stage: Stage) {
         Stage::Kill => &[Signal::KILL],
     };
     let users = Users::load();
-    for process in belonging(lease) {
+    for process in belonging(hands, lease) {
         let owner = describe(process.pid, &users, Arguments::Hidden).map(|found| found.uid);
         if owner.is_some_and(|uid| uid != lease.spec.uid) {
             tracing::warn!(%id, %process, "belongs to another user now; not signalled");
@@ -74,10 +89,10 @@ pub(crate) fn look(hands: &Hands, published: &Published, id: LeaseId) -> Option<
     let lease = published.state.lease(id)?;
     let mut reasons: BTreeMap<u32, BTreeSet<&'static str>> = BTreeMap::new();
     let mut unknown = Vec::new();
-    for process in belonging(lease) {
+    for process in belonging(hands, lease) {
         reasons.entry(process.pid).or_default().insert("belongs to its command");
     }
-    for process in inherited(id) {
+    for process in inherited(hands, lease) {
         reasons.entry(process.pid).or_default().insert("inherited the lease");
     }
     // Two searches in a row: one alone can miss a descriptor handed on while it runs.

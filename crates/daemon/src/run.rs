@@ -40,6 +40,7 @@ const CLOCK: &str = "clock";
 /// # Errors
 /// [`DaemonError`] when it cannot start.
 pub fn run(options: &Options) -> Result<(), DaemonError> {
+    log_to_stderr();
     let file = |source| DaemonError::File { path: options.state_dir.clone(), source };
     fs::create_dir_all(&options.state_dir).map_err(file)?;
     let _lock = take_lock(&options.state_dir)?;
@@ -62,6 +63,19 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
     // Threads that wait for a hung GPU must not keep the daemon from ending.
     runtime.shutdown_timeout(Duration::from_millis(200));
     Ok(())
+}
+
+/// What is worth reading goes to stderr, which is the journal of systemd or the log of a daemon
+/// that was started by itself. `MIGD_LOG=debug` says more.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MIGD_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .try_init();
 }
 
 /// The wall clock, for the name of a damaged journal that is set aside.
@@ -117,7 +131,7 @@ async fn serve(
     outbox: Receiver<Message>,
 ) -> Result<(), DaemonError> {
     let Parts { machine, boot, clock, observed, opened } = parts;
-    let others = options.shared || matches!(options.gpus, GpuSource::Real);
+    let others = matches!(options.gpus, GpuSource::Real);
     let epoch = Arc::new(AtomicU64::new(0));
     let ends = inbox.clone();
     let watcher = Watcher::start(move |command| {
@@ -130,6 +144,8 @@ async fn serve(
         watcher,
         locks: Arc::new(Locks::default()),
         epoch: Arc::clone(&epoch),
+        clock: Arc::clone(&clock),
+        socket: canonical(&options.socket),
         looking: Arc::new(Mutex::new(BTreeSet::new())),
         others,
     };
@@ -245,6 +261,15 @@ async fn take_over(inbox: &Sender<Message>, boot: BootId) -> Result<(), DaemonEr
             what: "start the actor",
             source: io::Error::other("it ended at once"),
         }),
+    }
+}
+
+/// The path of the socket without links; it need not exist yet.
+fn canonical(socket: &Path) -> std::path::PathBuf {
+    let folder = socket.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, socket.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => socket.to_owned(),
     }
 }
 

@@ -141,6 +141,10 @@ pub struct Geometry {
     pub rules: Vec<BoardRule>,
 }
 
+/// From this GB number on, a name that differs by one is the same profile under another driver:
+/// `3g.39gb` and `3g.40gb`, `7g.79gb` and `7g.80gb`, `1g.23gb` and `1g.24gb` were all seen.
+const DRIFT_FROM_GB: u32 = 20;
+
 /// Why no profile of a board answers a selector or a need.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
@@ -287,12 +291,20 @@ impl Geometry {
 
     fn by_name(&self, name: ProfileName) -> Option<&GpuInstanceProfile> {
         let exact = self.profiles.iter().find(|profile| profile.name == name);
+        // Drift is a matter of rounding the total, so it shows in large numbers only: `1g.6gb` is
+        // another board's profile where there is a `1g.5gb`.
+        let drifts = |profile: &&GpuInstanceProfile| {
+            profile.name.memory.get().abs_diff(name.memory.get()) <= 1
+                && name.memory.get() >= DRIFT_FROM_GB
+        };
         exact.or_else(|| {
-            let mut close = self.profiles.iter().filter(|profile| {
-                profile.name.slices == name.slices
-                    && profile.name.attributes == name.attributes
-                    && profile.name.memory.get().abs_diff(name.memory.get()) <= 1
-            });
+            let mut close = self
+                .profiles
+                .iter()
+                .filter(|profile| {
+                    profile.name.slices == name.slices && profile.name.attributes == name.attributes
+                })
+                .filter(drifts);
             let first = close.next();
             if close.next().is_some() { None } else { first }
         })
