@@ -224,3 +224,44 @@ impl Default for Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpu_selectors_take_every_form() {
+        let pci = PciAddress { domain: 0, bus: 7, device: 0 };
+        for (text, selector) in [
+            ("any", GpuSelector::Any),
+            (" 3 ", GpuSelector::Index(3)),
+            ("GPU-4aB1", GpuSelector::Uuid("gpu-4ab1".into())),
+            ("0000:07:00.0", GpuSelector::Pci(pci)),
+            ("A100", GpuSelector::Model("a100".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(selector), "{text}");
+        }
+        for bad in ["", "  ", "-1"] {
+            let error = bad.parse::<GpuSelector>().unwrap_err();
+            assert_eq!(error, GpuSelectorError(bad.trim().into()));
+        }
+    }
+
+    #[test]
+    fn wishes_read_as_typed() {
+        let spec = |count| RequestSpec {
+            tenant: Tenant::new("ann"),
+            uid: Uid::new(1),
+            wanted: Wanted::Profile("1g.5gb".parse().unwrap()),
+            count,
+            gpu: GpuSelector::Any,
+            time: None,
+            expect: None,
+            patience: Patience::Forever,
+            name: None,
+            holder: Holder::Token { life: Millis::from_secs(1) },
+            command: None,
+        };
+        assert_eq!((spec(1).wish(), spec(2).wish()), ("1g.5gb".into(), "2 x 1g.5gb".into()));
+    }
+}

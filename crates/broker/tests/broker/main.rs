@@ -8,6 +8,8 @@ mod machine;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod folding;
+#[cfg(test)]
 mod modes;
 #[cfg(test)]
 mod plans;

@@ -3,7 +3,7 @@
 //! Must never do what no machine could: a driver refuses strangers, too.
 
 use broker::SliceKey;
-use model::{GpuUuid, Health, PlacedProfile};
+use model::{GpuUuid, Health, PlacedProfile, Step};
 
 use super::World;
 use crate::machine::{Advance, Origin};
@@ -62,11 +62,24 @@ impl World {
         let Some(part) = aimed.or(anywhere) else { return };
         let key = SliceKey { gpu: gpu.clone(), placement: part.placement };
         let ours = self.rig.state.orphans.iter().any(|orphan| orphan.key == key)
-            || self.rig.state.slices.contains_key(&key);
+            || self.rig.state.slices.contains_key(&key)
+            || self.made_by_an_open_plan(&key);
         let origin = if ours { Origin::Doubtful } else { Origin::Foreign };
         if self.rig.machine.foreign_create(gpu, part, origin).is_ok() {
             self.rig.disturb(gpu);
         }
+    }
+
+    /// Whether a plan that is still open has made an instance there: what somebody else puts in its
+    /// place has the same id and cannot be told from it.
+    fn made_by_an_open_plan(&self, key: &SliceKey) -> bool {
+        self.rig.state.plans.values().any(|open| {
+            let done = open.plan.steps.iter().take(open.done.len());
+            done.into_iter().any(|step| {
+                matches!(step, Step::CreateGpuInstance { gpu, placement, .. }
+                    if *gpu == key.gpu && *placement == key.placement)
+            })
+        })
     }
 
     pub(super) fn stranger_destroys(&mut self, key: &SliceKey) {
