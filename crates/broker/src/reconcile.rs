@@ -16,7 +16,7 @@ use crate::decide::{Draft, begin_end};
 use crate::event::{EndReason, Event, GrantedSlice};
 use crate::grant::{open_plan, schedule};
 use crate::rooms::{Use, uses};
-use crate::state::{Orphan, SliceKey, SliceUse};
+use crate::state::{Attempts, Orphan, SliceKey, SliceUse};
 
 /// How long after a failed attempt an orphan is left alone, and a GPU that could not be made ready.
 /// Long enough not to hammer a driver that says no, short enough that a passing holder (a monitor's
@@ -224,6 +224,13 @@ fn retire(draft: &mut Draft<'_>) {
     }
 }
 
+/// How long to leave a GPU alone after so many attempts: what holds a GPU is mostly a monitor that
+/// looks at it for a moment, so the first pause is short; what holds it for good is asked less and
+/// less often.
+fn pause(attempts: &Attempts) -> Millis {
+    Millis::from_secs(1 << attempts.tries.min(8))
+}
+
 /// Enables MIG on GPUs where nothing is, if the owner allows it.
 fn prepare(draft: &mut Draft<'_>) {
     if !draft.world.policy.auto_mig {
@@ -233,8 +240,8 @@ fn prepare(draft: &mut Draft<'_>) {
     for gpu in believable(draft) {
         // Off, or enabled and waiting for the reset that puts it in force.
         let off = matches!(gpu.mig, MigState::Supported { current: MigMode::Disabled, .. });
-        let rested =
-            draft.state.prepared_at.get(&gpu.uuid).is_none_or(|at| at.plus(RETRY_AFTER) <= now);
+        let attempts = draft.state.prepared.get(&gpu.uuid);
+        let rested = attempts.is_none_or(|attempts| attempts.last.plus(pause(attempts)) <= now);
         if !off || !rested {
             continue;
         }

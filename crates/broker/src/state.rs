@@ -168,6 +168,15 @@ pub struct Orphan {
     pub tried_at: Option<Timestamp>,
 }
 
+/// Attempts to make a GPU ready for slices that have not succeeded yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// When the last one began.
+    pub last: Timestamp,
+    /// How many there were.
+    pub tries: u32,
+}
+
 /// Everything the broker knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -188,8 +197,8 @@ pub struct State {
     pub maintenance: BTreeSet<GpuUuid>,
     /// What ended plans may have left behind.
     pub orphans: Vec<Orphan>,
-    /// When MIG mode was last switched on by ourselves, per GPU.
-    pub prepared_at: BTreeMap<GpuUuid, Timestamp>,
+    /// GPUs that were tried to be made ready for slices, without success so far.
+    pub prepared: BTreeMap<GpuUuid, Attempts>,
 }
 
 /// JSON objects want text keys, so the slices are written as a list.
@@ -295,7 +304,9 @@ impl State {
             Event::SliceGone { key, .. } => self.lose_slice(key),
             Event::MaintenanceBegan { gpu } => {
                 self.maintenance.insert(gpu.clone());
-                self.prepared_at.insert(gpu.clone(), at);
+                let tries = self.prepared.get(gpu).map_or(0, |attempts| attempts.tries);
+                let attempts = Attempts { last: at, tries: tries.saturating_add(1) };
+                self.prepared.insert(gpu.clone(), attempts);
             }
             Event::MaintenanceEnded { gpu } => {
                 self.maintenance.remove(gpu);
@@ -365,6 +376,11 @@ impl State {
     fn step_done(&mut self, id: PlanId, outcome: &StepOutcome) {
         let Some(open) = self.plans.get_mut(&id) else { return };
         let step = open.plan.steps.get(open.done.len()).cloned();
+        if let (Some(model::Step::SetMigMode { gpu, .. }), StepOutcome::ModeSet(_)) =
+            (&step, outcome)
+        {
+            self.prepared.remove(gpu);
+        }
         open.done.push(outcome.clone());
         if let Some(model::Step::DestroyGpuInstance { gpu, placement, .. }) = step {
             let key = SliceKey { gpu, placement };

@@ -10,6 +10,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use server::{Server, kill, wait_for};
+use simulated::Lab;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -66,15 +67,24 @@ fn a_workload_runs_inside_the_slice_and_status_draws_it() {
     server.until_empty();
 }
 
+/// The first thing anybody types: no daemon runs yet.
+#[test]
+fn the_first_run_starts_the_daemon_by_itself() {
+    let server = Server { lab: Lab::new("dgx-a100") };
+    assert_eq!(server.daemon(), None);
+    let args = ["run", "--profile", "2g.10gb", "--", "migctl", "sim", "workload", "--print"];
+    let output = server.lab.run(&args);
+    assert!(output.status.success(), "{}", told(&output));
+    let said = text(&output.stdout);
+    assert!(said.contains("running on NVIDIA A100-SXM4-40GB MIG 2g.10gb, MIG-"), "{said}");
+    assert!(server.daemon().is_some());
+}
+
 /// Twenty people at once on one GPU of a server: everybody is served, nobody shares.
 #[test]
 fn twenty_concurrent_runs_never_share_a_slice_and_leave_nothing() {
     let server = Server::new("dgx-a100");
-    server.start_daemon(&[]);
-    let before = wait_for("the GPUs to be ready", || {
-        let room = server.room();
-        room.iter().all(|gpu| !gpu.as_array().unwrap().is_empty()).then_some(room)
-    });
+    let before = server.room();
     let profiles = ["1g.5gb", "2g.10gb", "3g.20gb", "1g.10gb", "4g.20gb", "7g.40gb", "1g.5gb+me"];
     let log = server.lab.state_dir().join("log");
     let script = format!(
@@ -149,8 +159,7 @@ fn an_interrupt_leaves_the_queue_and_the_next_in_line_moves_up() {
 
 #[test]
 fn the_time_limit_ends_a_command_that_ignores_term() {
-    let server = Server::new("dgx-a100");
-    server.start_daemon(&["--grace", "500ms"]);
+    let server = Server::with_daemon("dgx-a100", &["--grace", "500ms"]);
     let script = "trap '' TERM; echo begun; while :; do sleep 0.1; done";
     let run = server.start(&["--profile", "1g.5gb", "--time", "1s", "--", "sh", "-c", script]);
     let output = run.wait_with_output().unwrap();

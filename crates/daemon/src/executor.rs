@@ -6,16 +6,21 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use broker::{Command, GrantedSlice, SliceTarget, StepOutcome, Use};
 use checker::{InstanceProtection, Proof, Protected};
 use driver::{ModeChange, Outcome};
-use model::{GpuSnapshot, GpuUuid, NodeSnapshot, Plan, PlanId, Step, Timestamp};
+use model::{GpuSnapshot, GpuUuid, Health, NodeSnapshot, Plan, PlanId, Step, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::actor::{Envelope, Message};
 use crate::hands::{Hands, lock};
 use crate::published::Published;
+
+/// How often, and after which pauses, a GPU is looked at before it is distrusted.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// One lock per GPU: driver calls that change a GPU come one after the other, and a GPU that hangs
 /// holds up only what concerns it.
@@ -52,8 +57,8 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
     let result = carry_out(hands, published, id, plan, &targets, &gpus);
     // Whatever happened, the actor sees the GPUs as they are before it hears of the end.
     for gpu in &gpus {
-        if let Ok(gpu) = hands.machine.driver.gpu_snapshot(gpu) {
-            let _ = hands.inbox.send(Message::Observed { epoch: u64::MAX, gpu: Box::new(gpu) });
+        if let Some(seen) = look_or_distrust(hands, published, gpu) {
+            let _ = hands.inbox.send(Message::Observed { epoch: u64::MAX, gpu: Box::new(seen) });
         }
     }
     let command = match result {
@@ -65,6 +70,20 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
     };
     hands.tell(command);
     drop(guards);
+}
+
+/// The GPU as it is; where the driver does not tell even after some tries, as it was but not to be
+/// trusted, so that nobody takes the old picture for the new truth.
+fn look_or_distrust(hands: &Hands, published: &Published, gpu: &GpuUuid) -> Option<GpuSnapshot> {
+    for _ in 0..LOOKS {
+        match hands.machine.driver.gpu_snapshot(gpu) {
+            Ok(seen) => return Some(seen),
+            Err(error) => tracing::warn!(%gpu, error = chain(&error), "cannot be read back"),
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    let known = published.observed.gpu(gpu)?.clone();
+    Some(GpuSnapshot { health: Health::Failing("it cannot be read".to_owned()), ..known })
 }
 
 fn gpus_of(plan: &Plan, targets: &[SliceTarget]) -> Vec<GpuUuid> {

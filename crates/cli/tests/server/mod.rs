@@ -17,9 +17,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server whose driver calls take no time.
+    /// A server whose driver calls take no time, with its daemon running and its GPUs ready.
     pub fn new(kind: &'static str) -> Self {
-        Self { lab: Lab::new(kind) }
+        Self::with_daemon(kind, &[])
+    }
+
+    /// As [`Server::new`], with options for the daemon.
+    pub fn with_daemon(kind: &'static str, options: &[&str]) -> Self {
+        let server = Self { lab: Lab::new(kind) };
+        server.start_daemon(options);
+        wait_for("the GPUs to be ready", || {
+            let ready = |gpu: &Value| gpu["mig"] == "enabled" && gpu["maintenance"] == false;
+            server.status()["gpus"].as_array()?.iter().all(ready).then_some(())
+        });
+        server
     }
 
     /// The pid of the daemon that runs, if one does.
@@ -39,12 +50,15 @@ impl Server {
     /// Starts a daemon with these options and waits until it answers.
     pub fn start_daemon(&self, options: &[&str]) {
         let args: Vec<&str> = ["daemon"].iter().chain(options).copied().collect();
-        let log = fs::File::create(self.lab.state_dir().join("daemon.out")).unwrap();
+        let path = self.lab.state_dir().join("daemon.out");
+        let log = fs::File::create(&path).unwrap();
         let mut command = self.lab.command(&args);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.spawn().unwrap();
-        wait_for("the daemon to answer", || {
-            self.status()["daemon_version"].is_string().then_some(())
+        // Its log is read, not the machine: whoever looks at an Ampere GPU through NVML at this
+        // moment keeps MIG from being enabled.
+        wait_for("the daemon to listen", || {
+            fs::read_to_string(&path).unwrap().contains("listening").then_some(())
         });
     }
 
