@@ -3,6 +3,7 @@
 //! Must never be needed to build or to run migd.
 
 mod architecture;
+mod docs;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -14,12 +15,14 @@ usage: cargo xtask VERB
 
 verbs:
   architecture   check the arrows between crates, what pure crates may use, and lint tables
+  docs           write the pages that are made from the code, and check that of error codes
 ";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("architecture"), None) => architecture(),
+        (Some("docs"), None) => docs(),
         (Some("help" | "-h" | "--help"), None) => {
             io::stdout().write_all(USAGE.as_bytes())?;
             Ok(ExitCode::SUCCESS)
@@ -52,4 +55,22 @@ fn architecture() -> anyhow::Result<ExitCode> {
         report.violations.len()
     )?;
     Ok(ExitCode::FAILURE)
+}
+
+/// Writes what differs; the exit status is 1 if the page of error codes needs a hand.
+fn docs() -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    for page in docs::generated() {
+        if page.is_current() {
+            writeln!(out, "{}: up to date", page.path)?;
+        } else {
+            page.write()?;
+            writeln!(out, "{}: written", page.path)?;
+        }
+    }
+    let differences = docs::error_codes()?;
+    for difference in &differences {
+        writeln!(out, "wrong: {difference}")?;
+    }
+    Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -27,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["model", "checker", "planner", "broker", "sim-nvml", "driver", "host", "store", "api"],
     ),
     ("cli", &["model", "broker", "sim-gpu", "sim-nvml", "driver", "host", "api", "daemon"]),
-    ("xtask", &[]),
+    ("xtask", &["model"]),
 ];
 
 /// A foreign crate that pure crates may use.
