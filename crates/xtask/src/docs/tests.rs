@@ -88,16 +88,77 @@ fn codes_are_read_from_literals_in_front_of_the_tests() {
 
 #[test]
 fn files_that_pages_link_to_exist() {
-    let folder = root().join("docs");
+    let pages = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/boards.md",
+        "docs/simulator.md",
+        "docs/errors.md",
+    ];
     let mut seen = 0;
-    for page in ["boards.md", "simulator.md", "errors.md"] {
-        let text = fs::read_to_string(folder.join(page)).unwrap();
+    for page in pages.map(|page| root().join(page)) {
+        let text = fs::read_to_string(&page).unwrap();
+        let folder = page.parent().unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
             if !link.is_empty() && !link.contains("://") {
-                assert!(folder.join(link).exists(), "{page} links to {link}");
+                assert!(folder.join(link).exists(), "{} links to {link}", page.display());
                 seen += 1;
             }
         }
     }
-    assert!(seen > 0);
+    assert!(seen > 5, "only {seen} links were seen");
+}
+
+/// The rows `L1` to `L7` of ARCHITECTURE.md name crates, and behind each its test files, folders
+/// and functions.
+#[test]
+fn tests_that_the_architecture_names_exist() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| L"));
+    let mut seen = 0;
+    for row in rows {
+        let mut tests: Option<(PathBuf, String)> = None;
+        let where_tested = row.rsplit('|').nth(1).unwrap();
+        for word in where_tested.split('`').skip(1).step_by(2) {
+            let folder = root().join("crates").join(word).join("tests");
+            if root().join("crates").join(word).is_dir() {
+                assert!(folder.is_dir(), "{word} has no tests");
+                let text = all_text(&folder);
+                tests = Some((folder, text));
+                continue;
+            }
+            let (folder, text) = tests.as_ref().unwrap_or_else(|| panic!("no crate before {word}"));
+            let file = format!("{word}.rs");
+            let is_file = text.contains(&format!("\n// {file}\n"));
+            let is_function = text.contains(&format!("fn {word}("));
+            assert!(
+                is_file || is_function || folder.join(word).is_dir(),
+                "{} has no test {word}",
+                folder.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "only {seen} tests were seen");
+}
+
+/// Every Rust file below `folder`, its name in front.
+fn all_text(folder: &Path) -> String {
+    let mut text = String::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                let source = fs::read_to_string(&path).unwrap();
+                text.extend(["\n// ", name, "\n", &source]);
+            }
+        }
+    }
+    text
 }
