@@ -6,7 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use model::{BootId, LeaseId, ProcessId};
+use model::{BootId, LeaseId, Millis, ProcessId};
 
 use crate::command::{Command, Decision, Effect, Emptiness, Peer, Refusal, Reply, World, guard};
 use crate::event::{EndReason, Event};
@@ -14,6 +14,10 @@ use crate::grant;
 use crate::reconcile;
 use crate::request::{Holder, Patience};
 use crate::state::{Lease, Phase, Stage, State};
+
+/// How often it is noted at most who still holds the slice of a lease that must end. Who it is may
+/// change many times a second (a program that keeps forking), and every note stays in the journal.
+const BETWEEN_NOTES: Millis = Millis::from_secs(10);
 
 /// A decision in the making.
 #[derive(Debug)]
@@ -129,10 +133,12 @@ fn live(state: &State, id: LeaseId) -> Result<&Lease, Refusal> {
 fn end(draft: &mut Draft<'_>, id: LeaseId, by: Peer, holder: bool) -> Result<Reply, Refusal> {
     let lease = live(draft.state, id)?;
     guard(lease, by)?;
-    let token = matches!(lease.spec.holder, Holder::Token { .. });
-    let reason = match lease.phase {
+    let own_token = matches!(lease.spec.holder, Holder::Token { .. }) && by.uid == lease.spec.uid;
+    let reason = match &lease.phase {
         Phase::Queued | Phase::Granting { .. } => EndReason::Cancelled,
-        Phase::Active { .. } | Phase::Ending { .. } if holder || token => EndReason::Released,
+        Phase::Active { .. } if holder || own_token => EndReason::Released,
+        Phase::Ending { .. } if holder => EndReason::Released,
+        // Asked again while processes still hold the slice: they are told to end.
         Phase::Active { .. } | Phase::Ending { .. } => EndReason::Revoked,
     };
     begin_end(draft, id, reason);
@@ -192,7 +198,9 @@ fn holder_exited(draft: &mut Draft<'_>, id: LeaseId, process: ProcessId) {
     let Some(lease) = draft.state.lease(id) else { return };
     let asked = matches!(&lease.spec.holder, Holder::Process { client, .. } if *client == process);
     let ending = matches!(lease.phase, Phase::Ending { .. });
-    if asked {
+    // Whoever gave a lease back may end: what it left running holds the lease, and is not killed.
+    let released = matches!(lease.phase, Phase::Ending { reason: EndReason::Released, .. });
+    if asked && !released {
         begin_end(draft, id, EndReason::HolderDied);
     } else if ending {
         draft.effect(Effect::Look { lease: id });
@@ -232,7 +240,8 @@ fn escalate(draft: &mut Draft<'_>, id: LeaseId, stage: Stage) {
 }
 
 fn looked(draft: &mut Draft<'_>, id: LeaseId, found: Emptiness) {
-    let Some(Phase::Ending { reason, held_by, .. }) = draft.state.lease(id).map(|l| &l.phase)
+    let Some(Phase::Ending { reason, held_by, told_at, .. }) =
+        draft.state.lease(id).map(|l| &l.phase)
     else {
         return;
     };
@@ -240,7 +249,9 @@ fn looked(draft: &mut Draft<'_>, id: LeaseId, found: Emptiness) {
         let reason = reason.clone();
         draft.emit(Event::Ended { lease: id, reason });
         grant::schedule(draft);
-    } else if *held_by != found.held_by {
+    } else if *held_by != found.held_by
+        && told_at.is_none_or(|told| told.plus(BETWEEN_NOTES) <= draft.world.now)
+    {
         draft.emit(Event::StillHeld { lease: id, by: found.held_by });
     }
 }
@@ -282,7 +293,11 @@ fn tick_lease(draft: &mut Draft<'_>, id: LeaseId) {
                 Stage::Waiting if lease.deadline().is_some_and(|at| at <= now) => {
                     begin_end(draft, id, EndReason::TimeLimit);
                 }
-                Stage::Term | Stage::Kill if patience_over => escalate(draft, id, Stage::Kill),
+                Stage::Term if patience_over => escalate(draft, id, Stage::Kill),
+                // Whatever was forked meanwhile is told too; once noted is enough.
+                Stage::Kill if patience_over => {
+                    draft.effect(Effect::Signal { lease: id, stage: Stage::Kill });
+                }
                 Stage::Waiting | Stage::Term | Stage::Kill => {}
             }
             draft.effect(Effect::Look { lease: id });

@@ -260,6 +260,11 @@ pub enum Event {
         /// Which GPU.
         gpu: GpuUuid,
     },
+    /// A GPU on which the driver refused is tried again.
+    GpuTriedAgain {
+        /// Which GPU.
+        gpu: GpuUuid,
+    },
     /// The GPU is back.
     MaintenanceEnded {
         /// Which GPU.
@@ -298,6 +303,7 @@ impl Event {
             | Self::OrphanCleared { .. }
             | Self::SliceGone { .. }
             | Self::MaintenanceBegan { .. }
+            | Self::GpuTriedAgain { .. }
             | Self::MaintenanceEnded { .. } => None,
         }
     }

@@ -8,20 +8,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use model::{
-    GpuInstance, GpuInstanceId, GpuSnapshot, GpuUuid, Health, LeaseId, MigMode, MigState, Millis,
-    PlanId, Purpose,
+    GpuInstance, GpuInstanceId, GpuSnapshot, GpuUuid, Health, LeaseId, MigMode, MigState, PlanId,
+    Purpose,
 };
 
 use crate::decide::{Draft, begin_end};
 use crate::event::{EndReason, Event, GrantedSlice};
 use crate::grant::{open_plan, schedule};
 use crate::rooms::{Use, uses};
-use crate::state::{Attempts, Orphan, SliceKey, SliceUse};
-
-/// How long after a failed attempt an orphan is left alone, and a GPU that could not be made ready.
-/// Long enough not to hammer a driver that says no, short enough that a passing holder (a monitor's
-/// poll) costs a minute at most.
-const RETRY_AFTER: Millis = Millis::from_secs(30);
+use crate::state::{Orphan, SliceKey, SliceUse};
 
 /// Declares a plan of a dead daemon interrupted.
 pub(crate) fn abandon(draft: &mut Draft<'_>, plan: PlanId) {
@@ -64,9 +59,29 @@ pub(crate) fn observed(draft: &mut Draft<'_>) {
 
 /// Time passed.
 pub(crate) fn tick(draft: &mut Draft<'_>) {
+    try_again(draft);
     retire(draft);
     sweep(draft);
     prepare(draft);
+}
+
+/// Ends the avoidance of GPUs that had their rest, and looks whether somebody waited for them.
+fn try_again(draft: &mut Draft<'_>) {
+    let now = draft.world.now;
+    let rested: Vec<GpuUuid> = draft
+        .state
+        .avoided
+        .iter()
+        .filter(|gpu| draft.state.refusals.get(*gpu).is_none_or(|tries| tries.due() <= now))
+        .cloned()
+        .collect();
+    if rested.is_empty() {
+        return;
+    }
+    for gpu in rested {
+        draft.emit(Event::GpuTriedAgain { gpu });
+    }
+    schedule(draft);
 }
 
 /// GPUs whose snapshot can be believed: answered in full, and no plan of ours is at work there.
@@ -116,7 +131,9 @@ fn difference(gpu: &GpuSnapshot, slice: &GrantedSlice) -> Option<String> {
         return Some(alloc::format!("GPU {} has another instance at {place}", gpu.index));
     }
     let whole = instance.compute_instances.iter().any(|compute| {
-        compute.id == slice.compute_instance && compute.uuid.as_ref() == Some(&slice.uuid)
+        // A UUID that was not told is no sign of a change.
+        compute.id == slice.compute_instance
+            && compute.uuid.as_ref().is_none_or(|uuid| *uuid == slice.uuid)
     });
     if whole {
         None
@@ -136,21 +153,16 @@ pub(crate) fn sweep(draft: &mut Draft<'_>) {
     }
     let now = draft.world.now;
     for gpu in believable(draft) {
-        let due: Vec<Orphan> = draft
-            .state
-            .orphans
-            .iter()
-            .filter(|orphan| orphan.key.gpu == gpu.uuid)
-            .filter(|orphan| orphan.tried_at.is_none_or(|at| at.plus(RETRY_AFTER) <= now))
-            .cloned()
-            .collect();
+        let here: Vec<Orphan> =
+            draft.state.orphans.iter().filter(|o| o.key.gpu == gpu.uuid).cloned().collect();
         let mut doomed: BTreeMap<PlanId, Vec<GpuInstanceId>> = BTreeMap::new();
-        for orphan in due {
+        for orphan in here {
+            let due = orphan.attempts.is_none_or(|attempts| attempts.due() <= now);
             match judge(draft, &gpu, &orphan) {
                 Fate::NotThere => draft.emit(Event::OrphanCleared { key: orphan.key }),
                 Fate::Keep(slice) => draft.emit(Event::SliceAdopted { slice }),
-                Fate::TakeAway(id) => doomed.entry(orphan.plan).or_default().push(id),
-                Fate::InUse => {}
+                Fate::TakeAway(id) if due => doomed.entry(orphan.plan).or_default().push(id),
+                Fate::TakeAway(_) | Fate::InUse => {}
             }
         }
         for (plan, ids) in doomed {
@@ -169,8 +181,10 @@ enum Fate {
 }
 
 fn judge(draft: &Draft<'_>, gpu: &GpuSnapshot, orphan: &Orphan) -> Fate {
-    let instance =
-        gpu.instance_at(orphan.key.placement).filter(|instance| instance.profile == orphan.profile);
+    let instance = gpu
+        .instance_at(orphan.key.placement)
+        .filter(|instance| instance.profile == orphan.profile)
+        .filter(|instance| orphan.instance.is_none_or(|id| id == instance.id));
     match instance {
         None => Fate::NotThere,
         Some(_) if draft.state.slices.contains_key(&orphan.key) => Fate::NotThere,
@@ -202,6 +216,9 @@ fn whole_slice(gpu: &GpuSnapshot, key: &SliceKey, instance: &GpuInstance) -> Opt
 fn retire(draft: &mut Draft<'_>) {
     let (now, warm_for) = (draft.world.now, draft.world.policy.warm_for);
     for gpu in believable(draft) {
+        if draft.state.avoided.contains(&gpu.uuid) {
+            continue;
+        }
         let mut ids = Vec::new();
         let mut keys = Vec::new();
         for (instance, used) in gpu.instances.iter().zip(uses(draft.state, &gpu)) {
@@ -224,13 +241,6 @@ fn retire(draft: &mut Draft<'_>) {
     }
 }
 
-/// How long to leave a GPU alone after so many attempts: what holds a GPU is mostly a monitor that
-/// looks at it for a moment, so the first pause is short; what holds it for good is asked less and
-/// less often.
-fn pause(attempts: &Attempts) -> Millis {
-    Millis::from_secs(1 << attempts.tries.min(8))
-}
-
 /// Enables MIG on GPUs where nothing is, if the owner allows it.
 fn prepare(draft: &mut Draft<'_>) {
     if !draft.world.policy.auto_mig {
@@ -241,7 +251,7 @@ fn prepare(draft: &mut Draft<'_>) {
         // Off, or enabled and waiting for the reset that puts it in force.
         let off = matches!(gpu.mig, MigState::Supported { current: MigMode::Disabled, .. });
         let attempts = draft.state.prepared.get(&gpu.uuid);
-        let rested = attempts.is_none_or(|attempts| attempts.last.plus(pause(attempts)) <= now);
+        let rested = attempts.is_none_or(|attempts| attempts.due() <= now);
         if !off || !rested {
             continue;
         }

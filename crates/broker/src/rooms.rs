@@ -33,7 +33,10 @@ pub enum Use {
 
 /// Whether slices may be granted on a GPU now.
 pub fn usable(state: &State, gpu: &GpuSnapshot) -> bool {
-    gpu.mig.is_enabled() && gpu.health == Health::Ok && !state.maintenance.contains(&gpu.uuid)
+    gpu.mig.is_enabled()
+        && gpu.health == Health::Ok
+        && !state.maintenance.contains(&gpu.uuid)
+        && !state.avoided.contains(&gpu.uuid)
 }
 
 fn record_matches(instance: &GpuInstance, slice: &crate::event::GrantedSlice) -> bool {
@@ -188,7 +191,9 @@ fn unusable_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
         Health::Failing(_) => return "to be repaired",
         Health::Ok => {}
     }
-    if gpu.mig.needs_reset() {
+    if state.avoided.contains(&gpu.uuid) {
+        "to be tried again (the driver refused a change there)"
+    } else if gpu.mig.needs_reset() {
         "to be reset, so that its MIG mode comes into force"
     } else if gpu.processes.is_empty() {
         "to be made ready for slices"
@@ -202,7 +207,7 @@ fn gpu_list(gpus: &[u32]) -> String {
     match gpus {
         [only] => alloc::format!("GPU {only}"),
         [first, .., last]
-            if *last as usize - *first as usize + 1 == gpus.len() && gpus.len() > 2 =>
+            if last.saturating_sub(*first) as usize + 1 == gpus.len() && gpus.len() > 2 =>
         {
             alloc::format!("GPUs {first} to {last}")
         }

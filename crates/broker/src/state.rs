@@ -8,7 +8,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use model::{
-    BootId, GpuInstanceProfileId, GpuUuid, LeaseId, Placement, Plan, PlanId, Purpose, Timestamp,
+    BootId, GpuInstanceId, GpuInstanceProfileId, GpuUuid, LeaseId, Millis, Placement, Plan, PlanId,
+    Purpose, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +87,8 @@ pub enum Phase {
         since: Timestamp,
         /// Who still uses the slice, in words.
         held_by: Vec<String>,
+        /// When that was last noted.
+        told_at: Option<Timestamp>,
     },
 }
 
@@ -164,17 +167,34 @@ pub struct Orphan {
     /// Whether it is taken away even if it is whole (the plan failed), or kept as an idle slice
     /// (a crash interrupted the plan).
     pub undo: bool,
-    /// When taking it away was last tried.
-    pub tried_at: Option<Timestamp>,
+    /// Its id, where the plan learnt it; another instance at the same place is not ours.
+    pub instance: Option<GpuInstanceId>,
+    /// Attempts to take it away.
+    pub attempts: Option<Attempts>,
 }
 
-/// Attempts to make a GPU ready for slices that have not succeeded yet.
+/// Attempts at something that has not succeeded yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempts {
     /// When the last one began.
     pub last: Timestamp,
     /// How many there were.
     pub tries: u32,
+}
+
+impl Attempts {
+    /// One more, at this moment, after those made so far.
+    fn again(earlier: Option<Self>, at: Timestamp) -> Self {
+        Self { last: at, tries: earlier.map_or(0, |attempts| attempts.tries).saturating_add(1) }
+    }
+
+    /// When the next one is due: 2 s after the first, then twice as long each time, up to some four
+    /// minutes. What stands in the way is mostly a monitor that looks at a GPU for a moment; what
+    /// stays is asked less and less often.
+    pub const fn due(&self) -> Timestamp {
+        let tries = if self.tries < 8 { self.tries } else { 8 };
+        self.last.plus(Millis::from_secs(1 << tries))
+    }
 }
 
 /// Everything the broker knows.
@@ -199,6 +219,10 @@ pub struct State {
     pub orphans: Vec<Orphan>,
     /// GPUs that were tried to be made ready for slices, without success so far.
     pub prepared: BTreeMap<GpuUuid, Attempts>,
+    /// GPUs on which the driver refused a step lately: nothing new is placed there.
+    pub avoided: BTreeSet<GpuUuid>,
+    /// Steps the driver refused, per GPU, since the last plan that succeeded there.
+    pub refusals: BTreeMap<GpuUuid, Attempts>,
 }
 
 /// JSON objects want text keys, so the slices are written as a list.
@@ -247,8 +271,12 @@ impl State {
                 self.open_plan(at, *plan, steps, targets, evicted);
             }
             Event::StepDone { plan, outcome, .. } => self.step_done(*plan, outcome),
-            Event::PlanFinished { plan } => self.close_plan(at, *plan),
-            Event::PlanFailed { plan, .. } => {
+            Event::PlanFinished { plan } => {
+                self.forgive(*plan);
+                self.close_plan(at, *plan);
+            }
+            Event::PlanFailed { plan, step, .. } => {
+                self.avoid(at, *plan, *step);
                 self.leave_orphans(*plan, true);
                 self.close_plan(at, *plan);
             }
@@ -282,6 +310,7 @@ impl State {
                         stage: Stage::Waiting,
                         since: at,
                         held_by: Vec::new(),
+                        told_at: None,
                     };
                 }
             }
@@ -292,8 +321,9 @@ impl State {
                 }
             }
             Event::StillHeld { lease, by } => {
-                if let Some(Phase::Ending { held_by, .. }) = self.phase_mut(*lease) {
+                if let Some(Phase::Ending { held_by, told_at, .. }) = self.phase_mut(*lease) {
                     held_by.clone_from(by);
+                    *told_at = Some(at);
                 }
             }
             Event::Ended { lease, .. } => self.end(at, *lease),
@@ -304,9 +334,11 @@ impl State {
             Event::SliceGone { key, .. } => self.lose_slice(key),
             Event::MaintenanceBegan { gpu } => {
                 self.maintenance.insert(gpu.clone());
-                let tries = self.prepared.get(gpu).map_or(0, |attempts| attempts.tries);
-                let attempts = Attempts { last: at, tries: tries.saturating_add(1) };
+                let attempts = Attempts::again(self.prepared.get(gpu).copied(), at);
                 self.prepared.insert(gpu.clone(), attempts);
+            }
+            Event::GpuTriedAgain { gpu } => {
+                self.avoided.remove(gpu);
             }
             Event::MaintenanceEnded { gpu } => {
                 self.maintenance.remove(gpu);
@@ -361,7 +393,7 @@ impl State {
         }
         for orphan in &mut self.orphans {
             if plan.steps.iter().any(|step| step.names(&orphan.key.gpu, orphan.key.placement)) {
-                orphan.tried_at = Some(at);
+                orphan.attempts = Some(Attempts::again(orphan.attempts, at));
             }
         }
         let open = OpenPlan {
@@ -395,15 +427,29 @@ impl State {
     fn leave_orphans(&mut self, id: PlanId, failed: bool) {
         let Some(open) = self.plans.get(&id) else { return };
         let reach = open.done.len() + usize::from(!failed);
-        let steps: Vec<model::Step> = open.plan.steps.iter().take(reach).cloned().collect();
-        for step in steps {
-            let (key, profile) = match step {
+        let made = open.done.iter().map(|outcome| match outcome {
+            StepOutcome::GpuInstanceCreated(id) => Some(*id),
+            StepOutcome::ModeSet(_)
+            | StepOutcome::Reset
+            | StepOutcome::Destroyed
+            | StepOutcome::ComputeInstanceCreated { .. } => None,
+        });
+        let steps: Vec<(model::Step, Option<GpuInstanceId>)> = open
+            .plan
+            .steps
+            .iter()
+            .take(reach)
+            .cloned()
+            .zip(made.chain(core::iter::repeat(None)))
+            .collect();
+        for (step, made) in steps {
+            let (key, profile, instance) = match step {
                 model::Step::CreateGpuInstance { gpu, profile, placement } => {
                     let key = SliceKey { gpu, placement };
                     if self.slices.contains_key(&key) {
                         continue;
                     }
-                    (key, profile)
+                    (key, profile, made)
                 }
                 model::Step::DestroyComputeInstance { gpu, at, .. } => {
                     let key = SliceKey { gpu, placement: at };
@@ -411,9 +457,9 @@ impl State {
                     if record.used != SliceUse::InPlan(id) {
                         continue;
                     }
-                    let profile = record.slice.profile;
+                    let (profile, instance) = (record.slice.profile, record.slice.gpu_instance);
                     self.slices.remove(&key);
-                    (key, profile)
+                    (key, profile, Some(instance))
                 }
                 model::Step::SetMigMode { .. }
                 | model::Step::ResetGpu { .. }
@@ -422,7 +468,31 @@ impl State {
             };
             // A plan was made where nothing lay, so an older orphan of that place is gone.
             self.orphans.retain(|orphan| orphan.key != key);
-            self.orphans.push(Orphan { key, profile, plan: id, undo: failed, tried_at: None });
+            let (plan, undo) = (id, failed);
+            self.orphans.push(Orphan { key, profile, plan, undo, instance, attempts: None });
+        }
+    }
+
+    /// The GPU of a step that the driver refused is avoided for a while, so that the next choice
+    /// is another one.
+    fn avoid(&mut self, at: Timestamp, id: PlanId, step: Option<u32>) {
+        let Some(open) = self.plans.get(&id) else { return };
+        if open.plan.purpose == Purpose::Prepare {
+            return;
+        }
+        let Some(step) = step.and_then(|step| open.plan.steps.get(step as usize)) else { return };
+        let gpu = step.gpu().clone();
+        let attempts = Attempts::again(self.refusals.get(&gpu).copied(), at);
+        self.refusals.insert(gpu.clone(), attempts);
+        self.avoided.insert(gpu);
+    }
+
+    /// A plan that changed a GPU shows that the driver does as it is told there.
+    fn forgive(&mut self, id: PlanId) {
+        let Some(open) = self.plans.get(&id) else { return };
+        for gpu in open.plan.gpus() {
+            self.refusals.remove(gpu);
+            self.avoided.remove(gpu);
         }
     }
 

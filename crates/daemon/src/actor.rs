@@ -340,6 +340,7 @@ impl Actor {
             | Event::OrphanCleared { .. }
             | Event::SliceGone { .. }
             | Event::MaintenanceBegan { .. }
+            | Event::GpuTriedAgain { .. }
             | Event::MaintenanceEnded { .. } => {}
         }
         tracing::debug!(seq = recorded.seq, event = ?recorded.event, "committed");

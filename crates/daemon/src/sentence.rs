@@ -41,6 +41,7 @@ const fn kind(event: &Event) -> &'static str {
         Event::SliceGone { .. } => "slice_gone",
         Event::MaintenanceBegan { .. } => "maintenance_began",
         Event::MaintenanceEnded { .. } => "maintenance_ended",
+        Event::GpuTriedAgain { .. } => "gpu_tried_again",
     }
 }
 
@@ -114,6 +115,9 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
         }
         Event::MaintenanceBegan { gpu: uuid } => {
             format!("{} is out of use while it is made ready", gpu(observed, uuid))
+        }
+        Event::GpuTriedAgain { gpu: uuid } => {
+            format!("{} is tried again after the driver refused there", gpu(observed, uuid))
         }
         Event::MaintenanceEnded { gpu: uuid } => format!("{} is in use", gpu(observed, uuid)),
     }

@@ -69,9 +69,9 @@ fn a_mode_that_waits_for_a_reset_is_brought_into_force() {
     rig.settle();
     assert!(rig.machine.gpu(&gpu).mig.needs_reset() && rig.state.maintenance.is_empty());
     assert_eq!(rig.why(id), "GPU 0 to be reset, so that its MIG mode comes into force");
-    rig.tick(Millis::from_secs(29));
+    rig.tick(Millis::new(1999));
     assert!(rig.running.is_empty(), "it is not hammered");
-    rig.tick(Millis::from_secs(1));
+    rig.tick(Millis::new(1));
     assert_eq!(rig.running[0].plan.steps, [Step::ResetGpu { gpu }]);
     rig.settle();
     assert!(rig.is_active(id));

@@ -39,10 +39,30 @@ fn a_grant_that_fails_again_and_again_is_given_up() {
             rig.state.lease(id).map(|lease| lease.failures),
             Some(failures).filter(|n| *n < 3)
         );
+        // The GPU has its rest, longer each time.
+        rig.tick(Millis::from_secs(1 << failures));
     }
     assert_eq!(rig.ended(id), Some(&EndReason::GrantFailed("an injected refusal".into())));
     rig.settle();
     assert!(rig.machine.origins.is_empty() && rig.state.orphans.is_empty());
+}
+
+/// One GPU on which the driver refuses must not use up the patience of every request.
+#[test]
+fn a_gpu_that_refuses_is_avoided_while_others_serve() {
+    let mut rig = Rig::new(&["a30", "a30"]);
+    let spec = rig.spec(1, "4g.24gb");
+    let id = rig.request(spec).unwrap();
+    let first = rig.running[0].plan.gpus()[0].clone();
+    rig.do_steps(0);
+    rig.advance(0, Advance::Refused);
+    let second = rig.running[0].plan.gpus()[0].clone();
+    assert_ne!(first, second);
+    rig.settle();
+    assert!(rig.is_active(id));
+    assert!(rig.state.avoided.contains(&first));
+    rig.tick(Millis::from_secs(2));
+    assert!(rig.state.avoided.is_empty());
 }
 
 #[test]
@@ -126,7 +146,7 @@ fn a_rollback_that_fails_is_tried_again_after_a_while() {
     rig.do_steps(0);
     rig.advance(0, Advance::Refused);
     assert!(rig.running.is_empty() && rig.state.orphans.len() == 1);
-    rig.tick(Millis::new(29_999));
+    rig.tick(Millis::new(1999));
     assert!(rig.running.is_empty(), "a driver that says no is not hammered");
     rig.tick(Millis::new(1));
     assert_eq!(rollbacks(&rig), 1);
