@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use api::Client;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::connect::{client, existing, gpus, no_daemon};
 use crate::context::{Machine, SIM_HOST, STATE_DIR};
@@ -22,6 +23,8 @@ use crate::{Context, Failure, SimulatedHost};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a daemon that nobody needs stays.
 const LEAVE_AFTER: &str = "15m";
+/// Between attempts to be the one that starts it.
+const TURN: Duration = Duration::from_millis(10);
 /// The most of the log that an error shows.
 const TAIL: u64 = 2048;
 
@@ -47,6 +50,7 @@ pub(crate) async fn started(context: &Context) -> Result<Client, Failure> {
     let Machine::Simulated(host) = context.machine()? else { return Err(no_daemon(context)?) };
     gpus(context)?;
     let _one_at_a_time = lock(&host.dir.join("start.lock"))
+        .await
         .map_err(|error| Failure::caused("E-START", "cannot start the daemon", &error))?;
     if let Some(client) = existing(context).await? {
         return Ok(client);
@@ -54,10 +58,16 @@ pub(crate) async fn started(context: &Context) -> Result<Client, Failure> {
     start(context, &host).await
 }
 
-fn lock(path: &Path) -> io::Result<File> {
+/// Waits its turn without holding up the thread: signals are heard meanwhile.
+async fn lock(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => tokio::time::sleep(TURN).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 async fn start(context: &Context, host: &SimulatedHost) -> Result<Client, Failure> {

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use api::{Client, ClientError, EndKind, LeaseRequest, LeaseState, LeaseView};
+use api::{Client, ClientError, EndKind, HolderKind, LeaseRequest, LeaseState, LeaseView};
 use rustix::process::Signal;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -12,7 +12,7 @@ use crate::context::Machine;
 use crate::draw::Page;
 use crate::draw::text::{clean, clip};
 use crate::failure::{Exit, Failure};
-use crate::session::{signals, summary};
+use crate::session::{LAST_WORDS, signals, summary};
 use crate::{Context, autostart};
 
 /// How long one call waits for a change.
@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const ABSENCE: Duration = Duration::from_secs(10);
 /// Why a call is repeated at most this often before it has ever succeeded.
 const ATTEMPTS: u32 = 3;
+/// How long a call may take until the user is told that the daemon does not answer.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Asks, waits, and gives the lease once it is active. A signal that would end this process
 /// withdraws the request first.
@@ -36,8 +38,20 @@ pub(crate) async fn ask(
 ) -> Result<LeaseView, Failure> {
     let mut arrivals = signals::stream(&signals::ENDING)
         .map_err(|error| Failure::caused("E-SIGNALS", "cannot watch for signals", &error))?;
-    let mut lease = post(client, request).await?;
     let mut teller = Teller::new(context);
+    let key = key();
+    let asked = tokio::select! {
+        biased;
+        Some(signal) = arrivals.recv() => Err(signal),
+        asked = post(context, client, request, &key, &mut teller) => Ok(asked?),
+    };
+    let mut lease = match asked {
+        Ok(lease) => lease,
+        Err(signal) => {
+            teller.done();
+            return Err(unask(context, client, request, &key, signal, &mut arrivals).await);
+        }
+    };
     loop {
         match lease.state {
             LeaseState::Active => {
@@ -61,26 +75,61 @@ pub(crate) async fn ask(
     }
 }
 
-/// The key makes a repeated call harmless: the daemon gives the same lease again.
-async fn post(client: &Client, request: &LeaseRequest) -> Result<LeaseView, Failure> {
-    let key = key();
+/// The key makes a repeated call harmless: the daemon gives the same lease again. A simulated
+/// machine's daemon that left between our greeting and this call is started once more.
+async fn post(
+    context: &Context,
+    client: &Client,
+    request: &LeaseRequest,
+    key: &str,
+    teller: &mut Teller<'_>,
+) -> Result<LeaseView, Failure> {
     let mut attempt = 1;
+    let mut revived = false;
     loop {
-        match client.request(request, &key).await {
+        let error = match heard(teller, client.request(request, key)).await {
             Ok(lease) => return Ok(lease),
-            Err(ClientError::Broken { .. } | ClientError::NotRunning { .. })
-                if attempt < ATTEMPTS =>
-            {
+            Err(error) => error,
+        };
+        let simulated = matches!(context.machine()?, Machine::Simulated(_));
+        match error {
+            ClientError::NotRunning { .. } if simulated && !revived => {
+                revived = true;
+                autostart::started(context).await?;
+            }
+            ClientError::Broken { .. } | ClientError::NotRunning { .. } if attempt < ATTEMPTS => {
                 attempt += 1;
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(error) => return Err(refused(request, &error)),
+            ClientError::Refused(_)
+            | ClientError::Untrusted { .. }
+            | ClientError::NotRunning { .. }
+            | ClientError::Broken { .. } => return Err(refused(request, &error)),
         }
     }
 }
 
+/// The answer of a call; the user is told if it takes long.
+async fn heard<T>(teller: &mut Teller<'_>, call: impl Future<Output = T>) -> T {
+    let mut call = std::pin::pin!(call);
+    if let Ok(answer) = tokio::time::timeout(SILENCE, &mut call).await {
+        return answer;
+    }
+    teller.tell("waits for the daemon, which runs and does not answer");
+    call.await
+}
+
 fn refused(request: &LeaseRequest, error: &ClientError) -> Failure {
-    let failure = Failure::of_client("no slice", error);
+    let failure = match error {
+        // The daemon's sentence says it all: no profile 9g here.
+        ClientError::Refused(problem) if !problem.detail.is_empty() => {
+            Failure { message: problem.detail.clone(), ..Failure::of_client("", error) }
+        }
+        ClientError::Refused(_)
+        | ClientError::NotRunning { .. }
+        | ClientError::Untrusted { .. }
+        | ClientError::Broken { .. } => Failure::of_client("cannot ask for a slice", error),
+    };
     let now_or_never = request.max_wait_ms == Some(0);
     if now_or_never && failure.exit == Exit::Busy {
         failure.exit(Exit::WaitExpired)
@@ -110,7 +159,12 @@ async fn after(
 ) -> Result<LeaseView, Failure> {
     let mut away = None;
     loop {
-        match client.lease_after(lease.id, lease.revision, PATIENCE).await {
+        let call = client.lease_after(lease.id, lease.revision, PATIENCE);
+        let Ok(answer) = tokio::time::timeout(PATIENCE + SILENCE, call).await else {
+            teller.tell(&format!("{} waits: the daemon does not answer", lease.id));
+            continue;
+        };
+        match answer {
             Ok(changed) => return Ok(changed),
             Err(ClientError::Refused(problem)) if problem.status == 404 => {
                 return Err(Failure::new(
@@ -134,7 +188,41 @@ async fn after(
     }
 }
 
-/// Leaves the queue; a second signal leaves without waiting for the daemon's answer.
+/// A signal came before the daemon had answered: the request may be in its journal or not. The same
+/// key tells, if it answers soon.
+async fn unask(
+    context: &Context,
+    client: &Client,
+    request: &LeaseRequest,
+    key: &str,
+    signal: Signal,
+    arrivals: &mut UnboundedReceiver<Signal>,
+) -> Failure {
+    let asked = tokio::select! {
+        asked = tokio::time::timeout(LAST_WORDS, client.request(request, key)) => asked.ok(),
+        _ = arrivals.recv() => None,
+    };
+    match asked {
+        Some(Ok(lease)) => withdraw(context, client, &lease, signal, arrivals).await,
+        // It is not there, or said no: nothing was asked.
+        Some(Err(_)) => ended_by(signal),
+        None => {
+            context.output.warn(match request.holder {
+                HolderKind::Process => {
+                    "migctl: left; the daemon does not answer and drops the request by itself"
+                }
+                HolderKind::Token => {
+                    "migctl: left; the daemon does not answer, and may have got the request: \
+                     look with `migctl status` and `migctl queue` once it does"
+                }
+            });
+            ended_by(signal)
+        }
+    }
+}
+
+/// Leaves the queue; a second signal leaves without waiting for the daemon's answer, and so do we
+/// when it takes long.
 async fn withdraw(
     context: &Context,
     client: &Client,
@@ -143,17 +231,27 @@ async fn withdraw(
     arrivals: &mut UnboundedReceiver<Signal>,
 ) -> Failure {
     let id = lease.id.to_string();
-    tokio::select! {
-        answer = client.release(&id) => match answer {
-            Ok(_) => context.output.say(&format!("migctl: {id} was withdrawn")),
-            Err(error) => context.output.warn(
-                &Failure::of_client(&format!("cannot withdraw {id}"), &error).text(),
-            ),
-        },
-        _ = arrivals.recv() => {
+    let answer = tokio::select! {
+        answer = tokio::time::timeout(LAST_WORDS, client.release(&id)) => answer.ok(),
+        _ = arrivals.recv() => None,
+    };
+    match answer {
+        Some(Ok(_)) => context.output.say(&format!("migctl: {id} was withdrawn")),
+        Some(Err(error)) => context
+            .output
+            .warn(&Failure::of_client(&format!("cannot withdraw {id}"), &error).text()),
+        None if lease.holder == HolderKind::Process => {
             context.output.warn(&format!("migctl: left; the daemon drops {id} by itself"));
         }
+        None => context.output.warn(&format!(
+            "migctl: left; the daemon does not answer and keeps {id}: `migctl release {id}` later"
+        )),
     }
+    ended_by(signal)
+}
+
+/// The silent end by a signal.
+fn ended_by(signal: Signal) -> Failure {
     let number = u8::try_from(signal.as_raw()).unwrap_or(0);
     let mut failure = Failure::new("E-SIGNAL", "").exit(Exit::Signal(number));
     failure.silent = true;

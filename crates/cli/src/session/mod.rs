@@ -34,6 +34,10 @@ use wish::WishArgs;
 
 /// How long the end of a lease is waited for before its holders are named.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the daemon may take to hear that a lease is given back: it finds out by itself too.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long the daemon may take to hear of the command until the user is told what is waited for.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Runs `command` on a lease of its own and passes its status on.
 ///
@@ -99,6 +103,7 @@ async fn on_slice(
         terminal: Terminal::of_stdin(),
         held,
         begun: false,
+        silence: Some(read_at + SILENCE),
         daemon_ends: false,
         away: false,
         time_over: false,
@@ -117,6 +122,8 @@ struct Session<'c> {
     terminal: Option<Terminal>,
     held: Held,
     begun: bool,
+    /// When to say that the daemon is waited for.
+    silence: Option<Instant>,
     daemon_ends: bool,
     away: bool,
     time_over: bool,
@@ -137,6 +144,7 @@ impl Session<'_> {
                 }
                 Some(heard) = self.heard.recv() => self.heard(heard),
                 due = self.limit.next() => self.due(due),
+                () = at(self.silence) => self.waits(),
             }
         };
         if let Some(terminal) = &mut self.terminal {
@@ -161,12 +169,22 @@ impl Session<'_> {
         self.context.output.say(&format!("migctl: {}: {words}", self.lease.id));
     }
 
+    /// The daemon has heard nothing of the command yet, so it could not end it: it stays held.
+    fn waits(&mut self) {
+        self.silence = None;
+        self.tell(
+            "the daemon runs and does not answer; the command begins once it does \
+             (Ctrl-C gives up)",
+        );
+    }
+
     fn limit_words(&self) -> String {
         summary::limit(self.lease).map_or_else(String::new, |limit| format!(" ({limit})"))
     }
 
     /// Lets the command begin; the terminal is its own unless others in a pipeline use it too.
     fn begin(&mut self) {
+        self.silence = None;
         if !std::mem::replace(&mut self.begun, true) {
             if let Some(terminal) = &mut self.terminal
                 && !terminal::is_part_of_pipeline()
@@ -247,7 +265,13 @@ impl Session<'_> {
                     }
                 }
             }
-            Signal::CONT => self.held.let_go(),
+            Signal::CONT if self.begun => self.held.let_go(),
+            Signal::CONT => {}
+            // It never ran, and must not without the daemon's knowledge.
+            ending if !self.begun && signals::ENDING.contains(&ending) => {
+                self.held.signal(Signal::KILL);
+                return Some(Exited::Signal(u8::try_from(ending.as_raw()).unwrap_or(0)));
+            }
             other => {
                 self.begin();
                 self.held.signal(other);
@@ -278,14 +302,44 @@ impl Session<'_> {
     }
 }
 
-/// Gives the lease back, and names whoever keeps its slice from being granted again.
+/// That moment; never without one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Gives the lease back, and names whoever keeps its slice from being granted again. A signal or a
+/// daemon that does not answer cuts it short: the daemon notices the end of the holder by itself.
 async fn give_back(context: &Context, client: &Client, lease: &LeaseView) {
     let id = lease.id.to_string();
-    let view = match client.release(&id).await {
-        Ok(view) => settled(client, view).await,
-        Err(error) => {
+    let arrivals = signals::stream(&signals::ENDING);
+    let interrupted = async {
+        match arrivals {
+            Ok(mut arrivals) => arrivals.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let released = async {
+        let view = client.release(&id).await?;
+        Ok(settled(client, view).await)
+    };
+    let released = tokio::select! {
+        released = tokio::time::timeout(LAST_WORDS, released) => released.ok(),
+        _ = interrupted => None,
+    };
+    let view = match released {
+        Some(Ok(view)) => view,
+        Some(Err(error)) => {
             let what = format!("{id} was not given back, the daemon does so by itself");
             context.output.detail(&Failure::of_client(&what, &error).text());
+            return;
+        }
+        None => {
+            context.output.warn(&format!(
+                "migctl: {id} was not given back: the daemon does not answer; it does so by itself"
+            ));
             return;
         }
     };
@@ -306,7 +360,9 @@ pub(crate) async fn settled(client: &Client, mut view: LeaseView) -> LeaseView {
         if left.is_zero() {
             break;
         }
-        match client.lease_after(view.id, view.revision, left).await {
+        let call = client.lease_after(view.id, view.revision, left);
+        let Ok(answer) = tokio::time::timeout(left + FAREWELL, call).await else { break };
+        match answer {
             Ok(changed) => view = changed,
             Err(ClientError::Refused(problem)) if problem.status == 404 => {
                 view.state = LeaseState::Ended;

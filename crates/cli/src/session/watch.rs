@@ -12,6 +12,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between attempts while the daemon is away.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How much longer than asked for a call may take until the daemon counts as away.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// What is heard of a lease.
 #[derive(Debug)]
@@ -77,7 +79,12 @@ impl Watcher {
 
     async fn follow(&mut self) {
         loop {
-            match self.client.lease_after(self.id, self.revision, PATIENCE).await {
+            let call = self.client.lease_after(self.id, self.revision, PATIENCE);
+            let Ok(answer) = tokio::time::timeout(PATIENCE + SILENCE, call).await else {
+                self.pause().await;
+                continue;
+            };
+            match answer {
                 Ok(lease) => {
                     self.back();
                     let over = lease.state == LeaseState::Ended;

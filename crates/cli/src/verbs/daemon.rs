@@ -17,13 +17,14 @@ use crate::{Context, Exit, Failure, autostart, connect};
     about = "Run the daemon",
     long_about = "Runs the daemon that owns the machine's MIG slices, until it is told to stop \
                   (SIGTERM, SIGINT). Leases live on without it and are found again. On a simulated \
-                  machine it may enable MIG on empty GPUs; on a real one only with --auto-mig.",
+                  machine it enables MIG on every empty GPU as soon as it runs; on a real one only \
+                  with --auto-mig.",
     after_help = "Examples:\n  \
         migctl daemon --grace 30s\n  \
         migctl --simulate dgx-a100 daemon"
 )]
 pub(crate) struct DaemonArgs {
-    /// Enable MIG mode on empty GPUs when a request needs it
+    /// Enable MIG mode on every GPU that is empty, as soon as the daemon runs
     #[arg(long)]
     pub(crate) auto_mig: bool,
     /// From TERM to KILL when a lease's processes must end

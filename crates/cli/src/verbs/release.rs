@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use api::{Client, ClientError, LeaseState, LeaseView};
+use api::{Client, ClientError, EndKind, LeaseState, LeaseView};
 use clap::Args;
 
 use crate::draw::text::clean;
@@ -15,8 +15,10 @@ use crate::{Context, Exit, Failure, connect};
 #[derive(Debug, Args)]
 #[command(
     about = "Give leases back",
-    long_about = "Gives leases back, by id or by name. Processes that are still on a slice are \
-                  told to end; the slice is free once nobody is on it.",
+    long_about = "Gives leases back, by id or by name. The command of a lease of run or shell is \
+                  told to end. A lease of the verb lease ends no process: while some still use its \
+                  slice, it stays charged and is not granted again; releasing it a second time \
+                  ends them (TERM, then KILL after the daemon's grace).",
     after_help = "Examples:\n  \
         migctl release L7\n  \
         migctl release dev L12 L13"
@@ -86,7 +88,18 @@ fn said(view: &LeaseView) -> String {
     let what = clean(&view.wish);
     match view.state {
         LeaseState::Ending if !view.held_by.is_empty() => {
-            format!("{} ({what}) ends; still held by {}", view.id, clean(&view.held_by.join(", ")))
+            let held_by = clean(&view.held_by.join(", "));
+            match view.end {
+                Some(EndKind::Released) | None => format!(
+                    "{id} ({what}) released; it stays charged while its slice is used by \
+                     {held_by}; `migctl release {id}` once more ends them",
+                    id = view.id
+                ),
+                Some(_) => format!(
+                    "{} ({what}) ends; its slice is still used by {held_by}, who are told to end",
+                    view.id
+                ),
+            }
         }
         LeaseState::Ending => format!("{} ({what}) ends once nobody is on its slice", view.id),
         LeaseState::Queued | LeaseState::Granting | LeaseState::Active | LeaseState::Ended => {
