@@ -60,6 +60,8 @@ pub enum Command {
         version: String,
         /// The boot it runs in.
         boot: BootId,
+        /// The least number of a new request.
+        numbers_from: u64,
     },
     /// Somebody asks for slices.
     Request(RequestSpec),

@@ -50,7 +50,9 @@ impl Draft<'_> {
 pub fn decide(state: &mut State, world: &World<'_>, command: Command) -> Result<Decision, Refusal> {
     let mut draft = Draft { state, world, events: Vec::new(), effects: Vec::new() };
     let reply = match command {
-        Command::Started { version, boot } => started(&mut draft, version, boot),
+        Command::Started { version, boot, numbers_from } => {
+            started(&mut draft, version, boot, numbers_from)
+        }
         Command::Request(spec) => Reply::Lease(grant::request(&mut draft, spec)?),
         Command::End { lease, by, holder } => end(&mut draft, lease, by, holder)?,
         Command::Attach { lease, by, command } => attach(&mut draft, lease, by, command)?,
@@ -107,9 +109,9 @@ pub fn resume(state: &State) -> Vec<Effect> {
     effects
 }
 
-fn started(draft: &mut Draft<'_>, version: String, boot: BootId) -> Reply {
+fn started(draft: &mut Draft<'_>, version: String, boot: BootId, numbers_from: u64) -> Reply {
     let rebooted = draft.state.boot.as_ref().is_some_and(|last| *last != boot);
-    draft.emit(Event::DaemonStarted { version, boot });
+    draft.emit(Event::DaemonStarted { version, boot, numbers_from });
     let plans: Vec<_> = draft.state.plans.keys().copied().collect();
     for plan in plans {
         reconcile::abandon(draft, plan);

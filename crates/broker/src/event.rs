@@ -131,6 +131,8 @@ pub enum Event {
         version: String,
         /// The boot it runs in.
         boot: BootId,
+        /// The least number of a request from here on.
+        numbers_from: u64,
     },
     /// A request was accepted and waits.
     Requested {

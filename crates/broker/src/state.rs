@@ -265,7 +265,10 @@ impl State {
     /// Folds one event in.
     pub fn apply(&mut self, at: Timestamp, event: &Event) {
         match event {
-            Event::DaemonStarted { boot, .. } => self.boot = Some(boot.clone()),
+            Event::DaemonStarted { boot, numbers_from, .. } => {
+                self.boot = Some(boot.clone());
+                self.next_lease = self.next_lease.max(*numbers_from);
+            }
             Event::Requested { lease, spec } => self.add_request(at, *lease, spec),
             Event::PlanOpened { plan, steps, targets, evicted } => {
                 self.open_plan(at, *plan, steps, targets, evicted);

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::event::Stamped;
 use broker::{Command, Decision, Effect, Event, Policy, Refusal, Reply, State, World};
 use host::DaemonClock;
-use model::{GpuSnapshot, GpuUuid, LeaseId, NodeSnapshot, Purpose};
+use model::{GpuSnapshot, GpuUuid, Health, LeaseId, NodeSnapshot, Purpose};
 use planner::{Forecast, Planner};
 use store::{Journal, Recorded, StoreError};
 use tokio::sync::{oneshot, watch};
@@ -52,8 +52,8 @@ pub(crate) enum Message {
     Command(Box<Envelope>),
     /// One GPU was looked at. `epoch` is the actor's when the looking began.
     Observed { epoch: u64, gpu: Box<GpuSnapshot> },
-    /// Every GPU was looked at.
-    ObservedAll { epoch: u64, node: Box<NodeSnapshot> },
+    /// A GPU does not answer; the words say how.
+    Silent { gpu: GpuUuid, words: String },
     /// Read events: above a number, at most so many.
     Events { after: u64, limit: u32, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
     /// Read the newest events.
@@ -98,21 +98,26 @@ pub(crate) struct Actor {
     pub(crate) epoch: Arc<std::sync::atomic::AtomicU64>,
     /// For each GPU, the epoch of the last plan opened or ended there.
     pub(crate) changed_at: BTreeMap<GpuUuid, u64>,
+    /// Whether something is known that the others have not been told.
+    pub(crate) unpublished: bool,
 }
 
 impl Actor {
     /// Serves until told to stop or everybody has hung up.
     pub(crate) fn serve(mut self, inbox: &Receiver<Message>) {
         let mut unwritten: Vec<Envelope> = Vec::new();
+        let mut last_tick = Instant::now();
         loop {
-            let pause = if !unwritten.is_empty() {
+            let until_tick = if !unwritten.is_empty() {
                 AFTER_FULL_DISK
             } else if self.is_brisk() {
                 BRISK
             } else {
                 CALM
             };
-            let mut batch = std::mem::take(&mut unwritten);
+            // Counted from the last tick, so that no amount of messages keeps time from passing.
+            let pause = until_tick.saturating_sub(last_tick.elapsed());
+            let mut batch = Vec::new();
             match inbox.recv_timeout(pause) {
                 Ok(first) => {
                     let more = std::iter::from_fn(|| inbox.try_recv().ok()).take(BATCH - 1);
@@ -124,10 +129,15 @@ impl Actor {
                         self.take(message, &mut batch);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => batch.push(Envelope::own(Command::Tick)),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            unwritten = self.decide_all(batch);
+            if last_tick.elapsed() >= until_tick {
+                last_tick = Instant::now();
+                batch.splice(0..0, unwritten.drain(..));
+                batch.push(Envelope::own(Command::Tick));
+            }
+            unwritten.extend(self.decide_all(batch));
         }
     }
 
@@ -149,19 +159,14 @@ impl Actor {
                     batch.push(Envelope::own(Command::Observed));
                 }
             }
-            Message::ObservedAll { epoch, node } => {
-                let gpus = std::mem::take(&mut Arc::make_mut(&mut self.observed).gpus);
-                let mut node = *node;
-                for gpu in &mut node.gpus {
-                    if let Some(known) = gpus.iter().find(|known| known.uuid == gpu.uuid)
-                        && !self.is_news(epoch, &gpu.uuid)
-                    {
-                        *gpu = known.clone();
+            Message::Silent { gpu, words } => {
+                if let Some(known) = self.observed.gpu(&gpu) {
+                    let distrusted =
+                        GpuSnapshot { health: Health::Failing(words), ..known.clone() };
+                    if self.learn(u64::MAX, distrusted) {
+                        batch.push(Envelope::own(Command::Observed));
                     }
                 }
-                self.learn_geometries(&node);
-                self.observed = Arc::new(node);
-                batch.push(Envelope::own(Command::Observed));
             }
             Message::Events { after, limit, reply } => {
                 let _ = reply.send(self.journal.after(after, limit));
@@ -187,13 +192,15 @@ impl Actor {
             return false;
         }
         let observed = Arc::make_mut(&mut self.observed);
-        let Some(known) = observed.gpus.iter_mut().find(|known| known.uuid == gpu.uuid) else {
-            return false;
-        };
-        if *known == gpu {
-            return false;
+        match observed.gpus.iter_mut().find(|known| known.uuid == gpu.uuid) {
+            Some(known) if *known == gpu => return false,
+            Some(known) => *known = gpu,
+            None => {
+                observed.gpus.push(gpu);
+                observed.gpus.sort_by_key(|gpu| gpu.index);
+            }
         }
-        *known = gpu;
+        self.unpublished = true;
         let observed = Arc::clone(&self.observed);
         self.learn_geometries(&observed);
         true
@@ -215,7 +222,12 @@ impl Actor {
         let mut draft = (*self.state).clone();
         let mut decided: Vec<(Envelope, Decision)> = Vec::new();
         for mut envelope in batch {
-            if self.answer_again(now, &mut envelope, &decided) {
+            if let Some(lease) = self.twin(now, &envelope, &decided) {
+                // Answered like its twin, after the commit that the twin is part of.
+                envelope.key = None;
+                let reply = Reply::Lease(lease);
+                let decision = Decision { events: Vec::new(), effects: Vec::new(), reply };
+                decided.push((envelope, decision));
                 continue;
             }
             let world = World {
@@ -243,32 +255,21 @@ impl Actor {
         }
     }
 
-    /// Answers a request whose idempotency key was used before; whether it was.
-    fn answer_again(
+    /// The lease that an idempotency key led to before, in this batch or earlier.
+    fn twin(
         &self,
         now: model::Timestamp,
-        envelope: &mut Envelope,
+        envelope: &Envelope,
         decided: &[(Envelope, Decision)],
-    ) -> bool {
-        let Some((uid, key)) = &envelope.key else { return false };
-        let not_before = model::Timestamp::from_millis(
-            now.as_millis().saturating_sub(KEYS_LIVE.as_millis() as u64),
-        );
-        let twin = decided.iter().find(|(other, _)| other.key == envelope.key);
-        let known = match twin {
-            Some((_, Decision { reply: Reply::Lease(lease), .. })) => Some(*lease),
-            _ => self.journal.lease_of_key(*uid, key, not_before).ok().flatten(),
-        };
-        match (known, envelope.reply.take()) {
-            (Some(lease), Some(reply)) => {
-                let _ = reply.send(Ok((Reply::Lease(lease), self.picture(now))));
-                true
-            }
-            (_, reply) => {
-                envelope.reply = reply;
-                false
-            }
+    ) -> Option<LeaseId> {
+        let (uid, key) = envelope.key.as_ref()?;
+        let in_batch = decided.iter().find(|(other, _)| other.key == envelope.key);
+        if let Some((_, Decision { reply: Reply::Lease(lease), .. })) = in_batch {
+            return Some(*lease);
         }
+        let lived = KEYS_LIVE.as_millis() as u64;
+        let not_before = model::Timestamp::from_millis(now.as_millis().saturating_sub(lived));
+        self.journal.lease_of_key(*uid, key, not_before).ok().flatten()
     }
 
     fn commit(
@@ -292,7 +293,10 @@ impl Actor {
         for event in &recorded {
             self.note(event);
         }
-        self.publish.send_replace(self.picture(now));
+        if self.unpublished || !recorded.is_empty() {
+            self.publish.send_replace(self.picture(now));
+            self.unpublished = false;
+        }
         Ok(())
     }
 
@@ -304,6 +308,7 @@ impl Actor {
         match &recorded.event {
             Event::Ended { lease, .. } => {
                 self.revisions.remove(lease);
+                self.hands.watcher.forget(*lease);
             }
             Event::PlanOpened { steps, targets, .. } => {
                 let reused = targets.iter().map(|target| &target.key.gpu);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use broker::{Command, GrantedSlice, SliceTarget, StepOutcome, Use};
@@ -21,15 +21,40 @@ use crate::published::Published;
 /// How often, and after which pauses, a GPU is looked at before it is distrusted.
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// How often it is tried to close the NVML session before a reset is given up.
+const CLOSING_TRIES: u32 = 50;
 
 /// One lock per GPU: driver calls that change a GPU come one after the other, and a GPU that hangs
 /// holds up only what concerns it.
 #[derive(Debug, Default)]
-pub(crate) struct Locks(Mutex<BTreeMap<GpuUuid, Arc<Mutex<()>>>>);
+pub(crate) struct Locks {
+    gpus: Mutex<BTreeMap<GpuUuid, Arc<Mutex<()>>>>,
+    /// Held for writing while the NVML session is closed around a reset.
+    session: RwLock<()>,
+}
 
 impl Locks {
     fn of(&self, gpu: &GpuUuid) -> Arc<Mutex<()>> {
-        Arc::clone(lock(&self.0).entry(gpu.clone()).or_default())
+        Arc::clone(lock(&self.gpus).entry(gpu.clone()).or_default())
+    }
+}
+
+/// Takes all of the locks or waits holding none, so that a GPU that hangs holds up nothing but the
+/// plans that concern it.
+fn take_all(locks: &[Arc<Mutex<()>>]) -> Vec<MutexGuard<'_, ()>> {
+    loop {
+        let taken: Option<Vec<_>> = locks
+            .iter()
+            .map(|mutex| match mutex.try_lock() {
+                Ok(guard) => Some(guard),
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            })
+            .collect();
+        match taken {
+            Some(guards) => return guards,
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
     }
 }
 
@@ -50,9 +75,12 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
     let targets = published.state.plans.get(&id).map(|open| open.targets.clone());
     let targets = targets.unwrap_or_default();
     let gpus = gpus_of(plan, &targets);
-    // Sorted, so that two plans never wait for each other in a circle.
     let locks: Vec<_> = gpus.iter().map(|gpu| hands.locks.of(gpu)).collect();
-    let guards: Vec<_> = locks.iter().map(|mutex| lock(mutex)).collect();
+    let guards = take_all(&locks);
+    let resets = plan.steps.iter().any(|step| matches!(step, Step::ResetGpu { .. }));
+    let session = &hands.locks.session;
+    let _alone = resets.then(|| session.write().unwrap_or_else(PoisonError::into_inner));
+    let _shared = (!resets).then(|| session.read().unwrap_or_else(PoisonError::into_inner));
     tracing::info!(plan = %id, purpose = ?plan.purpose, steps = plan.steps.len(), "executing");
     let result = carry_out(hands, published, id, plan, &targets, &gpus);
     // Whatever happened, the actor sees the GPUs as they are before it hears of the end.
@@ -155,11 +183,32 @@ type Failed = Box<dyn Error + Send + Sync>;
 fn perform(hands: &Hands, before: &NodeSnapshot, step: &Step) -> Result<StepOutcome, Failed> {
     if let Step::ResetGpu { gpu } = step {
         let gpu = before.gpu(gpu).ok_or("the GPU is not on this machine")?;
-        hands.machine.reset.reset(gpu)?;
+        reset(hands, gpu)?;
         return Ok(StepOutcome::Reset);
     }
     let outcome = hands.machine.driver.execute(step)?;
     translate(step, outcome)
+}
+
+/// Resets a GPU with our own NVML session closed: an open one is a client like any other, and keeps
+/// the GPU from being reset.
+fn reset(hands: &Hands, gpu: &GpuSnapshot) -> Result<(), Failed> {
+    let driver = &hands.machine.driver;
+    let mut closed = driver.close();
+    for _ in 0..CLOSING_TRIES {
+        // Looks that are under way end by themselves.
+        if closed.is_ok() {
+            break;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+        closed = driver.close();
+    }
+    let result = match closed {
+        Ok(()) => hands.machine.reset.reset(gpu).map_err(Failed::from),
+        Err(error) => Err(error.into()),
+    };
+    driver.reopen()?;
+    result
 }
 
 fn translate(step: &Step, outcome: Outcome) -> Result<StepOutcome, Failed> {

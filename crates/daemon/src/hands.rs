@@ -3,15 +3,17 @@
 //!
 //! Must never decide whether an effect is right.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use broker::{Command, Effect};
+use broker::{Command, Effect, Phase, Stage};
 use host::DaemonClock;
-use model::LeaseId;
+use model::{LeaseId, PlanId};
 
 use crate::actor::{Envelope, Message};
 use crate::executor::{self, Locks};
@@ -31,8 +33,8 @@ pub(crate) struct Hands {
     pub(crate) clock: Arc<DaemonClock>,
     /// The socket as holders know it, without links.
     pub(crate) socket: PathBuf,
-    /// Leases whose slices are being looked at.
-    pub(crate) looking: Arc<Mutex<BTreeSet<LeaseId>>>,
+    /// What was last done for ending leases, so that none is looked at or signalled all the time.
+    pub(crate) paced: Arc<Mutex<Pace>>,
     /// Whether a process that cannot be looked into counts as a holder. Not on a simulated machine:
     /// its driver knows every process on it, and its daemon need not be root.
     pub(crate) others: bool,
@@ -45,24 +47,38 @@ impl Hands {
         let picture = published.clone();
         match effect {
             Effect::Execute { id, plan } => {
-                in_thread("plan", move || executor::execute(&hands, &picture, id, &plan));
+                let teller = self.clone();
+                let started = in_thread("plan", move || {
+                    let work = AssertUnwindSafe(|| executor::execute(&hands, &picture, id, &plan));
+                    if catch_unwind(work).is_err() {
+                        hands.tell(failed(id, "the executor broke down"));
+                    }
+                });
+                if !started {
+                    teller.tell(failed(id, "no thread could be started"));
+                }
             }
             Effect::Watch { lease, process } => {
                 self.watcher.add(lease, process);
             }
             Effect::Signal { lease, stage } => {
+                if !lock(&self.paced).may_signal(lease, stage, ending_for(published, lease)) {
+                    return;
+                }
                 in_thread("signal", move || holders::signal(&hands, &picture, lease, stage));
             }
             Effect::Look { lease } => {
-                if lock(&self.looking).insert(lease) {
-                    in_thread("look", move || {
-                        let found = holders::look(&hands, &picture, lease);
-                        lock(&hands.looking).remove(&lease);
-                        if let Some(found) = found {
-                            hands.tell(Command::Looked { lease, found });
-                        }
-                    });
+                if !lock(&self.paced).may_look(lease, ending_for(published, lease)) {
+                    return;
                 }
+                let done = Looked { paced: Arc::clone(&self.paced), lease };
+                in_thread("look", move || {
+                    let found = holders::look(&hands, &picture, lease);
+                    drop(done);
+                    if let Some(found) = found {
+                        hands.tell(Command::Looked { lease, found });
+                    }
+                });
             }
         }
     }
@@ -75,10 +91,91 @@ impl Hands {
     }
 }
 
-fn in_thread(what: &'static str, work: impl FnOnce() + Send + 'static) {
+fn failed(plan: PlanId, error: &str) -> Command {
+    Command::PlanFailed { plan, step: None, error: error.to_owned() }
+}
+
+/// How long a lease has been ending.
+fn ending_for(published: &Published, lease: LeaseId) -> Duration {
+    let phase = published.state.lease(lease).map(|lease| &lease.phase);
+    match phase {
+        Some(Phase::Ending { since, .. }) => {
+            Duration::from_millis(published.now.since(*since).get())
+        }
+        _ => Duration::ZERO,
+    }
+}
+
+/// Starts a thread; false if the system has none left.
+fn in_thread(what: &'static str, work: impl FnOnce() + Send + 'static) -> bool {
     let spawned = std::thread::Builder::new().name(what.to_owned()).spawn(work);
-    if let Err(error) = spawned {
+    if let Err(error) = &spawned {
         tracing::error!(%error, what, "no thread could be started");
+    }
+    spawned.is_ok()
+}
+
+/// When ending leases were last looked at and signalled.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    looks: BTreeMap<LeaseId, Look>,
+    signals: BTreeMap<LeaseId, (Stage, Instant)>,
+}
+
+#[derive(Debug)]
+struct Look {
+    begun: Instant,
+    under_way: bool,
+}
+
+impl Pace {
+    /// Between two looks: short while somebody may be waiting for the end, long where processes
+    /// stay for hours. A look goes through every process of the machine.
+    fn pause(ending_for: Duration) -> Duration {
+        match ending_for.as_secs() {
+            0..=4 => Duration::from_millis(150),
+            5..=59 => Duration::from_secs(2),
+            _ => Duration::from_secs(10),
+        }
+    }
+
+    fn may_look(&mut self, lease: LeaseId, ending_for: Duration) -> bool {
+        let now = Instant::now();
+        self.looks.retain(|_, look| look.under_way || look.begun.elapsed().as_secs() < 60);
+        let due = self
+            .looks
+            .get(&lease)
+            .is_none_or(|look| !look.under_way && look.begun.elapsed() >= Self::pause(ending_for));
+        if due {
+            self.looks.insert(lease, Look { begun: now, under_way: true });
+        }
+        due
+    }
+
+    fn may_signal(&mut self, lease: LeaseId, stage: Stage, ending_for: Duration) -> bool {
+        self.signals.retain(|_, (_, at)| at.elapsed().as_secs() < 60);
+        let due = self
+            .signals
+            .get(&lease)
+            .is_none_or(|(last, at)| *last != stage || at.elapsed() >= Self::pause(ending_for));
+        if due {
+            self.signals.insert(lease, (stage, Instant::now()));
+        }
+        due
+    }
+}
+
+/// Notes the end of a look, also when the look breaks down.
+struct Looked {
+    paced: Arc<Mutex<Pace>>,
+    lease: LeaseId,
+}
+
+impl Drop for Looked {
+    fn drop(&mut self) {
+        if let Some(look) = lock(&self.paced).looks.get_mut(&self.lease) {
+            look.under_way = false;
+        }
     }
 }
 

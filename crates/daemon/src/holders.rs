@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use broker::{Emptiness, GrantedSlice, Holder, Lease, Stage};
 use host::processes::{Arguments, describe, group_members, is_alive, with_environment};
 use host::{PidFd, Users};
-use model::{LeaseId, Millis, ProcessId};
+use model::{Health, LeaseId, Millis, ProcessId};
 use rustix::process::Signal;
 
 use crate::actor::Message;
@@ -56,7 +56,13 @@ fn inherited(hands: &Hands, lease: &Lease) -> BTreeSet<ProcessId> {
         up.saturating_sub(started) <= lease_age
     };
     let key = format!("{}#{}", hands.socket.display(), lease.id);
-    with_environment(LEASE_VARIABLE, &key).into_iter().filter(young).collect()
+    let users = Users::load();
+    // Another user's process could carry the key on purpose, to keep the lease from ending.
+    let own = |process: &ProcessId| {
+        describe(process.pid, &users, Arguments::Hidden)
+            .is_some_and(|found| found.uid == lease.spec.uid)
+    };
+    with_environment(LEASE_VARIABLE, &key).into_iter().filter(young).filter(own).collect()
 }
 
 /// Signals the processes that belong to a lease.
@@ -138,6 +144,9 @@ fn on_slice(
         .driver
         .gpu_snapshot(gpu)
         .map_err(|error| format!("the driver cannot say who is on it: {}", chain(&error)))?;
+    if snapshot.health != Health::Ok {
+        return Err("the GPU is not well, so its driver cannot say who is on it".to_owned());
+    }
     let mut found = Vec::new();
     let instance = snapshot.instance(slice.gpu_instance);
     let computes = instance.iter().flat_map(|instance| &instance.compute_instances);

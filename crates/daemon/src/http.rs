@@ -93,8 +93,13 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 impl App {
-    fn peer(&self, caller: PeerInfo) -> Result<Peer, Failure> {
+    /// Somebody needs this daemon.
+    fn called(&self) {
         self.last_call.store(self.clock.now().as_millis(), Ordering::Relaxed);
+    }
+
+    fn peer(&self, caller: PeerInfo) -> Result<Peer, Failure> {
+        self.called();
         let uid = caller.uid.ok_or_else(|| {
             Failure::new(StatusCode::FORBIDDEN, "E-NO-PEER", "the kernel does not say who you are")
         })?;
@@ -164,6 +169,7 @@ fn no_such_lease(name: &str) -> Failure {
 }
 
 async fn version(State(app): State<App>) -> Json<VersionView> {
+    app.called();
     Json(VersionView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api: api::API_VERSION,
@@ -251,11 +257,8 @@ async fn read(
     let mut news = app.published.clone();
     let deadline = tokio::time::Instant::now() + since.patience();
     loop {
-        news.borrow_and_update();
-        let view = app.view(&name, by).await?;
-        let over = view.state == api::LeaseState::Ended;
-        if over || since.after.is_none_or(|seen| view.revision > seen) {
-            return Ok(Json(view));
+        if is_news(&news.borrow_and_update(), &name, since.after) {
+            return Ok(Json(app.view(&name, by).await?));
         }
         match tokio::time::timeout_at(deadline, news.changed()).await {
             Ok(Ok(())) => {}
@@ -263,6 +266,13 @@ async fn read(
             Err(_) => return Ok(Json(app.view(&name, by).await?)),
         }
     }
+}
+
+/// Whether there is more to tell of a lease than whoever asks has seen. Cheap: many wait at once.
+fn is_news(published: &Published, name: &str, seen: Option<u64>) -> bool {
+    let Ok(id) = name.parse::<LeaseId>() else { return true };
+    let revision = published.revisions.get(&id);
+    seen.is_none_or(|seen| revision.is_none_or(|revision| *revision > seen))
 }
 
 /// The lease a mutating path names; acting on another user's is the broker's to refuse.

@@ -2,31 +2,84 @@
 //!
 //! Must never let one GPU that hangs keep the others from being seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use host::DaemonClock;
-use model::{GpuUuid, NodeSnapshot};
+use driver::{DriverError, NvmlReturn};
+use model::{GpuUuid, NodeSnapshot, Timestamp};
 
 use crate::actor::Message;
 use crate::executor::chain;
-use crate::hands::Hands;
+use crate::hands::{Hands, lock};
+use crate::machine::Machine;
 
 /// How old knowledge of a GPU may be. What others do to the driver is seen within this time;
 /// looking costs about a millisecond a GPU.
 const EVERY: Duration = Duration::from_secs(2);
-/// How often GPUs that came or went are looked for.
+/// How long a look may take before its GPU is distrusted. Real drivers take seconds for a GPU they
+/// must wake up first.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Failed looks in a row before a GPU is distrusted.
+const TRIES: u32 = 3;
+/// How often GPUs that came are looked for.
 const ROLL_CALL: u32 = 15;
 
+/// When the looks that are under way began.
+type UnderWay = Arc<Mutex<BTreeMap<GpuUuid, Instant>>>;
+
+/// Looks at the whole machine for the first time. GPUs that do not answer in time are left out;
+/// they join when they do.
+///
+/// # Errors
+/// If the driver cannot name its GPUs or its version.
+pub(crate) fn first_look(
+    machine: &Arc<Machine>,
+    now: Timestamp,
+) -> Result<NodeSnapshot, DriverError> {
+    let versions = machine.driver.versions()?;
+    let gpus = machine.driver.gpus()?;
+    let (found, looks) = channel();
+    for gpu in gpus.clone() {
+        let (machine, found) = (Arc::clone(machine), found.clone());
+        spawn("first look", move || {
+            let _ = found.send(machine.driver.gpu_snapshot(&gpu));
+        });
+    }
+    drop(found);
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    while let Ok(look) = looks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match look {
+            Ok(gpu) => seen.push(gpu),
+            Err(error) => tracing::error!(error = chain(&error), "cannot be looked at"),
+        }
+    }
+    if seen.len() < gpus.len() {
+        tracing::error!(missing = gpus.len() - seen.len(), "some GPUs do not answer");
+    }
+    seen.sort_by_key(|gpu| gpu.index);
+    Ok(NodeSnapshot {
+        taken_at: now,
+        driver_version: versions.driver,
+        cuda_version: versions.cuda,
+        gpus: seen,
+    })
+}
+
 /// Starts the threads.
-pub(crate) fn start(hands: &Hands, clock: &std::sync::Arc<DaemonClock>, first: &NodeSnapshot) {
+pub(crate) fn start(hands: &Hands, first: &NodeSnapshot) {
+    let under_way = UnderWay::default();
     let known: BTreeSet<GpuUuid> = first.gpus.iter().map(|gpu| gpu.uuid.clone()).collect();
     for gpu in &known {
-        watch_gpu(hands.clone(), gpu.clone());
+        watch_gpu(hands.clone(), gpu.clone(), Arc::clone(&under_way));
     }
-    let (hands, clock) = (hands.clone(), std::sync::Arc::clone(clock));
-    spawn("roll call", move || roll_call(&hands, &clock, known));
+    let (own, looks) = (hands.clone(), Arc::clone(&under_way));
+    spawn("sentinel", move || distrust_silent(&own, &looks));
+    let hands = hands.clone();
+    spawn("roll call", move || roll_call(&hands, known, &under_way));
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
@@ -35,47 +88,78 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn watch_gpu(hands: Hands, gpu: GpuUuid) {
+fn watch_gpu(hands: Hands, gpu: GpuUuid, under_way: UnderWay) {
     spawn("observer", move || {
-        let mut silent = false;
+        let mut failures = 0;
         loop {
             std::thread::sleep(EVERY);
             let epoch = hands.epoch.load(Ordering::Acquire);
-            match hands.machine.driver.gpu_snapshot(&gpu) {
+            lock(&under_way).insert(gpu.clone(), Instant::now());
+            let look = hands.machine.driver.gpu_snapshot(&gpu);
+            lock(&under_way).remove(&gpu);
+            let message = match look {
                 Ok(seen) => {
-                    silent = false;
-                    let gpu = Box::new(seen);
-                    if hands.inbox.send(Message::Observed { epoch, gpu }).is_err() {
-                        return;
+                    failures = 0;
+                    Message::Observed { epoch, gpu: Box::new(seen) }
+                }
+                // Closed by ourselves around a reset.
+                Err(DriverError::Closed) => continue,
+                Err(error) => {
+                    failures += 1;
+                    reopen_if_needed(&hands, &error);
+                    if failures != TRIES {
+                        continue;
                     }
+                    let words = chain(&error);
+                    tracing::warn!(%gpu, error = words, "cannot be looked at");
+                    Message::Silent { gpu: gpu.clone(), words }
                 }
-                Err(error) if !silent => {
-                    silent = true;
-                    tracing::warn!(%gpu, error = chain(&error), "cannot be looked at");
-                }
-                Err(_) => {}
+            };
+            if hands.inbox.send(message).is_err() {
+                return;
             }
         }
     });
 }
 
-fn roll_call(hands: &Hands, clock: &DaemonClock, mut known: BTreeSet<GpuUuid>) {
+/// A driver that was loaded anew knows nothing of our session.
+fn reopen_if_needed(hands: &Hands, error: &DriverError) {
+    if error.nvml_return() == Some(NvmlReturn::Uninitialized)
+        && let Err(error) = hands.machine.driver.reopen()
+    {
+        tracing::warn!(error = chain(&error), "no new NVML session");
+    }
+}
+
+/// Tells the actor of looks that do not end.
+fn distrust_silent(hands: &Hands, under_way: &UnderWay) {
+    let mut told: BTreeMap<GpuUuid, Instant> = BTreeMap::new();
+    loop {
+        std::thread::sleep(EVERY);
+        let looks = lock(under_way).clone();
+        for (gpu, begun) in looks {
+            if begun.elapsed() < PATIENCE || told.get(&gpu) == Some(&begun) {
+                continue;
+            }
+            told.insert(gpu.clone(), begun);
+            tracing::error!(%gpu, "does not answer");
+            let words = "the driver does not answer for it".to_owned();
+            if hands.inbox.send(Message::Silent { gpu, words }).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn roll_call(hands: &Hands, mut known: BTreeSet<GpuUuid>, under_way: &UnderWay) {
     loop {
         std::thread::sleep(EVERY * ROLL_CALL);
         let Ok(present) = hands.machine.driver.gpus() else { continue };
-        let new: Vec<GpuUuid> = present.into_iter().filter(|gpu| !known.contains(gpu)).collect();
-        if new.is_empty() {
-            continue;
-        }
-        let epoch = hands.epoch.load(Ordering::Acquire);
-        let Ok(node) = hands.machine.driver.snapshot(clock.now()) else { continue };
-        if hands.inbox.send(Message::ObservedAll { epoch, node: Box::new(node) }).is_err() {
-            return;
-        }
-        for gpu in new {
-            tracing::info!(%gpu, "a GPU came");
-            watch_gpu(hands.clone(), gpu.clone());
-            known.insert(gpu);
+        for gpu in present {
+            if known.insert(gpu.clone()) {
+                tracing::info!(%gpu, "a GPU came");
+                watch_gpu(hands.clone(), gpu, Arc::clone(under_way));
+            }
         }
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Must never take the place of another one: the lock is held before anything is touched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use broker::{Command, Policy};
@@ -51,7 +51,7 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
     let wall = wall_clock();
     let mut opened = store::open(&journal, Durability::default(), wall)?;
     let clock = Arc::new(start_clock(&boot, &mut opened)?);
-    let observed = machine.driver.snapshot(clock.now())?;
+    let observed = observer::first_look(&machine, clock.now())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -91,7 +91,7 @@ fn take_lock(state_dir: &Path) -> Result<File, DaemonError> {
         .create(true)
         .truncate(false)
         .write(true)
-        .mode(0o644)
+        .mode(0o600)
         .open(&path)
         .map_err(unusable)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)
@@ -131,6 +131,8 @@ async fn serve(
     outbox: Receiver<Message>,
 ) -> Result<(), DaemonError> {
     let Parts { machine, boot, clock, observed, opened } = parts;
+    // Numbers of a journal that was lost may live on in processes; none of them comes again.
+    let numbers_from = opened.set_aside.as_ref().map_or(1, |_| seconds_since_2025(clock.now()));
     let others = matches!(options.gpus, GpuSource::Real);
     let epoch = Arc::new(AtomicU64::new(0));
     let ends = inbox.clone();
@@ -146,12 +148,13 @@ async fn serve(
         epoch: Arc::clone(&epoch),
         clock: Arc::clone(&clock),
         socket: canonical(&options.socket),
-        looking: Arc::new(Mutex::new(BTreeSet::new())),
+        paced: Arc::default(),
         others,
     };
-    observer::start(&hands, &clock, &observed);
-    let (published, actor) = start_actor(options, opened, observed, hands, &clock, epoch, outbox);
-    take_over(&inbox, boot.clone()).await?;
+    observer::start(&hands, &observed);
+    let (published, mut actor) =
+        start_actor(options, opened, observed, hands, &clock, epoch, outbox);
+    take_over(&inbox, boot.clone(), numbers_from).await?;
     let app = App {
         inbox: inbox.clone(),
         published: published.clone(),
@@ -168,6 +171,10 @@ async fn serve(
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
     let result = tokio::select! {
         told = told_to_stop() => told,
+        _ = &mut actor.ended => Err(DaemonError::System {
+            what: "go on",
+            source: io::Error::other("the actor broke down; leases stay as they are"),
+        }),
         () = idle => Ok(()),
         ended = server => match ended {
             Ok(Err(source)) => Err(DaemonError::System { what: "serve the socket", source }),
@@ -176,12 +183,16 @@ async fn serve(
     };
     let _ = fs::remove_file(&options.socket);
     let _ = inbox.send(Message::Stop);
-    let _ = tokio::task::spawn_blocking(move || actor.join()).await;
+    let _ = tokio::task::spawn_blocking(move || actor.thread.join()).await;
     tracing::info!("ending; leases stay as they are");
     result
 }
 
-type ActorThread = std::thread::JoinHandle<()>;
+/// The actor's thread, and a channel that closes when it ends for whatever reason.
+struct ActorThread {
+    thread: std::thread::JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
 
 fn start_actor(
     options: &Options,
@@ -238,17 +249,26 @@ fn start_actor(
         warnings: first.warnings,
         epoch,
         changed_at: BTreeMap::new(),
+        unpublished: false,
     };
     actor.learn_geometries(&first.observed);
-    let thread = std::thread::spawn(move || actor.serve(&outbox));
-    (published, thread)
+    let (alive, ended) = oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let _alive = alive;
+        actor.serve(&outbox);
+    });
+    (published, ActorThread { thread, ended })
 }
 
 /// Journals that this daemon took over, and has everything brought into agreement.
-async fn take_over(inbox: &Sender<Message>, boot: BootId) -> Result<(), DaemonError> {
+async fn take_over(
+    inbox: &Sender<Message>,
+    boot: BootId,
+    numbers_from: u64,
+) -> Result<(), DaemonError> {
     let (reply, answer) = oneshot::channel();
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let command = Command::Started { version, boot };
+    let command = Command::Started { version, boot, numbers_from };
     let _ =
         inbox.send(Message::Command(Box::new(Envelope { command, key: None, reply: Some(reply) })));
     match answer.await {
@@ -271,6 +291,12 @@ fn canonical(socket: &Path) -> std::path::PathBuf {
         (Some(folder), Some(name)) => folder.join(name),
         _ => socket.to_owned(),
     }
+}
+
+/// A number that grows by one a second, far above the number of any lease of a journal younger
+/// than it.
+const fn seconds_since_2025(now: Timestamp) -> u64 {
+    (now.as_millis() / 1000).saturating_sub(1_735_689_600)
 }
 
 /// Binds the socket; one that a dead daemon left is replaced (the lock says that it is dead).

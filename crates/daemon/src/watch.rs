@@ -22,7 +22,7 @@ const LIMIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// The way to have processes watched.
 #[derive(Debug, Clone)]
 pub(crate) struct Watcher {
-    new: Sender<(LeaseId, ProcessId)>,
+    orders: Sender<Order>,
     bell: Arc<Mutex<UnixStream>>,
 }
 
@@ -32,19 +32,34 @@ impl Watcher {
         let (bell, ring) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         ring.set_nonblocking(true)?;
-        let (new, arrivals) = channel();
+        let (orders, arrivals) = channel();
         std::thread::Builder::new()
             .name("watcher".to_owned())
             .spawn(move || watch(&arrivals, ring, &tell))?;
-        Ok(Self { new, bell: Arc::new(Mutex::new(bell)) })
+        Ok(Self { orders, bell: Arc::new(Mutex::new(bell)) })
     }
 
     /// Watches a process for a lease.
     pub(crate) fn add(&self, lease: LeaseId, process: ProcessId) {
-        let _ = self.new.send((lease, process));
+        self.order(Order::Watch(lease, process));
+    }
+
+    /// Watches nobody for a lease any more.
+    pub(crate) fn forget(&self, lease: LeaseId) {
+        self.order(Order::Forget(lease));
+    }
+
+    fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
         // A full pipe means that the thread is about to wake up anyway.
         let _ = lock(&self.bell).write(&[1]);
     }
+}
+
+#[derive(Debug)]
+enum Order {
+    Watch(LeaseId, ProcessId),
+    Forget(LeaseId),
 }
 
 struct Watched {
@@ -54,13 +69,14 @@ struct Watched {
     descriptor: Option<PidFd>,
 }
 
-fn watch(arrivals: &Receiver<(LeaseId, ProcessId)>, mut ring: UnixStream, tell: &impl Fn(Command)) {
+fn watch(arrivals: &Receiver<Order>, mut ring: UnixStream, tell: &impl Fn(Command)) {
     let mut watched: Vec<Watched> = Vec::new();
     loop {
         let _ = ring.read(&mut [0; 64]);
         loop {
             match arrivals.try_recv() {
-                Ok((lease, process)) => {
+                Ok(Order::Forget(lease)) => watched.retain(|one| one.lease != lease),
+                Ok(Order::Watch(lease, process)) => {
                     let descriptor = PidFd::watch(process).ok();
                     watched.push(Watched { lease, process, descriptor });
                 }

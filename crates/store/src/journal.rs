@@ -13,6 +13,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 /// state of a busy machine is some tens of kilobytes.
 const STATE_EVERY: u64 = 10_000;
 
+/// How long idempotency keys are kept, in milliseconds: a day, far longer than anybody repeats.
+const KEYS_KEPT_MS: u64 = 86_400_000;
+
 /// The version written beside each event.
 pub(crate) const EVENT_VERSION: u32 = 1;
 
@@ -249,6 +252,8 @@ fn write(
         let query = "INSERT OR REPLACE INTO states (seq, body) VALUES (?1, ?2)";
         transaction.execute(query, params![last, to_json(state)?])?;
         transaction.execute("DELETE FROM states WHERE seq < ?1", [last])?;
+        let forgotten = at.saturating_sub(KEYS_KEPT_MS);
+        transaction.execute("DELETE FROM keys WHERE at < ?1", [forgotten])?;
     }
     transaction.commit()
 }

@@ -4,13 +4,14 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use broker::state::State;
 use model::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
-use crate::journal::{Journal, StoreError, explain, recorded};
+use crate::journal::{EVENT_VERSION, Journal, StoreError, explain, recorded};
 
 /// The format of the tables. A journal with a higher one is refused, with a lower one migrated.
 const FORMAT: u32 = 1;
@@ -125,12 +126,25 @@ fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
 }
 
 fn try_open(path: &Path, durability: Durability) -> Result<Opened, Trouble> {
+    keep_private(path)?;
     let connection = Connection::open(path).map_err(|error| sort(path, "opened", &error))?;
     prepare(&connection, durability).map_err(|error| sort(path, "opened", &error))?;
     check(&connection, path)?;
     let mut journal = Journal { connection, path: path.to_owned(), last_seq: 0, state_seq: 0 };
     let (state, last_at) = replay(&mut journal)?;
     Ok(Opened { journal, state, last_at, set_aside: None })
+}
+
+/// Nobody but the daemon reads the journal: it holds everybody's commands. SQLite gives its
+/// companions the mode of the journal.
+fn keep_private(path: &Path) -> Result<(), Trouble> {
+    let unusable = |reason: io::Error| {
+        let reason = reason.to_string();
+        Trouble::Fatal(StoreError::Unusable { path: path.to_owned(), what: "opened", reason })
+    };
+    let mut options = fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(unusable)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(unusable)
 }
 
 fn prepare(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
@@ -179,6 +193,7 @@ fn replay(journal: &mut Journal) -> Result<(State, Timestamp), Trouble> {
         journal.state_seq = seq;
         journal.last_seq = seq;
     }
+    refuse_newer_events(journal, &path)?;
     let mut last_at = Timestamp::default();
     let mut statement = journal
         .connection
@@ -201,6 +216,21 @@ fn replay(journal: &mut Journal) -> Result<(State, Timestamp), Trouble> {
     drop(statement);
     journal.last_seq = last_seq;
     Ok((state, last_at))
+}
+
+/// Events that a newer version wrote are not damage: they are only not for us.
+fn refuse_newer_events(journal: &Journal, path: &Path) -> Result<(), Trouble> {
+    let newest: Option<u32> = journal
+        .connection
+        .query_row("SELECT max(version) FROM events", [], |row| row.get(0))
+        .map_err(|error| sort(path, "read", &error))?;
+    match newest {
+        Some(found) if found > EVENT_VERSION => {
+            let (path, known) = (path.to_owned(), EVENT_VERSION);
+            Err(Trouble::Fatal(StoreError::TooNew { path, found, known }))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells damage, which a new journal mends, from trouble that it would not.

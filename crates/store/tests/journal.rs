@@ -134,6 +134,34 @@ fn a_journal_of_a_newer_version_is_refused_and_untouched() {
     assert!(path.exists());
 }
 
+/// A downgrade must not look like damage: setting the journal aside would lose every lease.
+#[test]
+fn events_of_a_newer_version_are_refused_and_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let mut opened = open(&path, Durability::Process, now()).unwrap();
+    opened.journal.append(&[at(1, request(1))], &[], &State::default()).unwrap();
+    drop(opened);
+    let newer = "UPDATE events SET version = 2, body = '{\"kind\":\"of the future\"}'";
+    rusqlite::Connection::open(&path).unwrap().execute_batch(newer).unwrap();
+    let error = open(&path, Durability::Process, now()).unwrap_err();
+    assert!(matches!(error, StoreError::TooNew { found: 2, .. }), "{error}");
+    assert!(path.exists());
+}
+
+#[test]
+fn nobody_else_reads_the_journal() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let mut opened = open(&path, Durability::Process, now()).unwrap();
+    opened.journal.append(&[at(1, request(1))], &[], &State::default()).unwrap();
+    for file in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        let mode = fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file} has mode {mode:o}");
+    }
+}
+
 #[test]
 fn keys_lead_to_their_lease_for_a_while() {
     let folder = tempfile::tempdir().unwrap();

@@ -295,7 +295,7 @@ impl Rig {
         self.observed = self.machine.node.clone();
         self.stale.clear();
         let (version, boot) = ("0.1.0".into(), self.boot_id());
-        self.own(Command::Started { version, boot });
+        self.own(Command::Started { version, boot, numbers_from: 1 });
     }
 
     /// Everything that is under way comes to rest; time stands still.
