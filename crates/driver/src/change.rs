@@ -18,6 +18,7 @@ use crate::instances::{
     describe_compute, gpu_instance, gpu_instances, gpu_instances_of, mig_devices,
 };
 use crate::outcome::{CreatedCompute, ModeChange};
+use crate::read_back::read_back;
 use crate::returns::NvmlReturn;
 use crate::session::{Session, lock};
 use crate::snapshot::mig_mode;
@@ -45,6 +46,44 @@ impl Change<'_> {
             operation: self.operation.clone(),
             gpu: Some(self.gpu.clone()),
             found: found.into(),
+        }
+    }
+
+    /// What was made cannot be read back, so nobody may use it; `undone` is what came of destroying
+    /// it again.
+    fn unread(&self, what: &str, error: CallError, undone: Call<()>) -> DriverError {
+        let stands = undone.is_err();
+        let end = match undone {
+            Ok(()) => "was destroyed again".into(),
+            Err(why) => format!("could not be destroyed again ({}); it stands", self.words(why)),
+        };
+        let read = self.words(error);
+        let found = format!("the {what} was made, could not be read back ({read}) and {end}");
+        self.unverified(found, stands)
+    }
+
+    /// A change that the driver reported done and that cannot be read back.
+    fn unseen(&self, error: CallError) -> DriverError {
+        let read = self.words(error);
+        self.unverified(
+            format!("the driver says it is done, and it cannot be read back ({read})"),
+            true,
+        )
+    }
+
+    fn unverified(&self, found: String, stands: bool) -> DriverError {
+        DriverError::Unverified {
+            operation: self.operation.clone(),
+            gpu: self.gpu.clone(),
+            found,
+            stands,
+        }
+    }
+
+    fn words(&self, error: CallError) -> String {
+        match error {
+            CallError::Missing(name) => format!("this NVML has no {name}"),
+            CallError::Returned(result) => self.symbols().text_of(result),
         }
     }
 
@@ -82,7 +121,9 @@ impl Driver {
     /// # Errors
     /// [`DriverError::Call`] with `INSUFFICIENT_RESOURCES` if the place or its engines are taken,
     /// `IN_USE` if it is the first instance and something runs on the GPU, `NOT_SUPPORTED` with MIG
-    /// off, `NO_PERMISSION`; [`DriverError::NotAsReported`] if something else came into being.
+    /// off, `NO_PERMISSION`; [`DriverError::NotAsReported`] if something else came into being;
+    /// [`DriverError::Unverified`] if it came into being and could not be read back: it is destroyed
+    /// again, or the error says that it stands.
     pub fn create_gpu_instance(
         &self,
         gpu: &GpuUuid,
@@ -102,15 +143,21 @@ impl Driver {
             &place,
             &mut handle,
         ))?;
-        let made = change.checked(describe(change.symbols(), handle))?;
+        let symbols = change.symbols();
+        let read = read_back(|| {
+            let made = describe(symbols, handle)?;
+            Ok((made, gpu_instances_of(symbols, change.device, profile)?))
+        });
+        let (made, listed) = read.map_err(|error| {
+            let undone = symbols.nvmlGpuInstanceDestroy(handle);
+            change.unread("GPU instance", error, undone)
+        })?;
         if made.profile != profile || made.placement != placement {
             return Err(change.not_as_reported(format!(
                 "GPU instance {} of profile {} at {} came into being",
                 made.id, made.profile, made.placement
             )));
         }
-        let listed = gpu_instances_of(change.symbols(), change.device, profile);
-        let listed = change.checked(listed)?;
         if !listed.iter().any(|other| other.id == made.id && other.placement == placement) {
             return Err(change.not_as_reported("the new GPU instance is not listed"));
         }
@@ -127,7 +174,8 @@ impl Driver {
     /// [`DriverError::Call`] with `NOT_FOUND` if there is no such GPU instance,
     /// `INSUFFICIENT_RESOURCES` or `IN_USE` if the slices are taken;
     /// [`DriverError::MissingSymbol`] if a part is wanted at a placement and the driver cannot;
-    /// [`DriverError::NotAsReported`] if something else came into being.
+    /// [`DriverError::NotAsReported`] if something else came into being;
+    /// [`DriverError::Unverified`] as for GPU instances.
     pub fn create_compute_instance(
         &self,
         gpu: &GpuUuid,
@@ -150,18 +198,25 @@ impl Driver {
         let handle =
             create_compute(change.symbols(), &instance, geometry.as_deref(), profile, placement);
         let handle = change.checked(handle)?;
-        let made = change.checked(describe_compute(change.symbols(), handle))?;
+        let symbols = change.symbols();
+        let read = read_back(|| {
+            let made = describe_compute(symbols, handle)?;
+            let listed = compute_instances_of(symbols, instance.handle, profile)?;
+            Ok((made, listed, mig_uuid(&change, gpu_instance_id, &made)?))
+        });
+        let (made, listed, uuid) = read.map_err(|error| {
+            let undone = symbols.nvmlComputeInstanceDestroy(handle);
+            change.unread("compute instance", error, undone)
+        })?;
         if made.profile != profile || placement.is_some_and(|at| at != made.placement) {
             return Err(change.not_as_reported(format!(
                 "compute instance {} of profile {} at {} came into being",
                 made.id, made.profile, made.placement
             )));
         }
-        let listed = compute_instances_of(change.symbols(), instance.handle, profile);
-        if !change.checked(listed)?.iter().any(|other| other.id == made.id) {
+        if !listed.iter().any(|other| other.id == made.id) {
             return Err(change.not_as_reported("the new compute instance is not listed"));
         }
-        let uuid = mig_uuid(&change, gpu_instance_id, &made);
         Ok(CreatedCompute { id: made.id, uuid, placement: made.placement })
     }
 
@@ -169,7 +224,8 @@ impl Driver {
     ///
     /// # Errors
     /// [`DriverError::Call`] with `IN_USE` while any process or monitor holds it, `NOT_FOUND`;
-    /// [`DriverError::NotAsReported`] if it is still there.
+    /// [`DriverError::NotAsReported`] if it is still there; [`DriverError::Unverified`] if nobody can
+    /// tell.
     pub fn destroy_compute_instance(
         &self,
         gpu: &GpuUuid,
@@ -187,8 +243,10 @@ impl Driver {
         let found = compute_instance(change.symbols(), &instance, geometry.as_deref(), compute);
         let found = change.checked(found)?;
         change.checked(change.symbols().nvmlComputeInstanceDestroy(found.handle))?;
-        let left = compute_instances_of(change.symbols(), instance.handle, found.profile);
-        if change.checked(left)?.iter().any(|other| other.id == compute) {
+        let left =
+            read_back(|| compute_instances_of(change.symbols(), instance.handle, found.profile));
+        let left = left.map_err(|error| change.unseen(error))?;
+        if left.iter().any(|other| other.id == compute) {
             return Err(change.not_as_reported("it is still there"));
         }
         Ok(())
@@ -198,7 +256,8 @@ impl Driver {
     ///
     /// # Errors
     /// [`DriverError::Call`] with `IN_USE` while it has a compute instance or a subscriber,
-    /// `NOT_FOUND`; [`DriverError::NotAsReported`] if it is still there.
+    /// `NOT_FOUND`; [`DriverError::NotAsReported`] if it is still there; [`DriverError::Unverified`] if
+    /// nobody can tell.
     pub fn destroy_gpu_instance(
         &self,
         gpu: &GpuUuid,
@@ -210,8 +269,9 @@ impl Driver {
             gpu_instance(change.symbols(), change.device, geometry.as_deref(), gpu_instance_id);
         let found = change.checked(found)?;
         change.checked(change.symbols().nvmlGpuInstanceDestroy(found.handle))?;
-        let left = gpu_instances_of(change.symbols(), change.device, found.profile);
-        if change.checked(left)?.iter().any(|other| other.id == gpu_instance_id) {
+        let left = read_back(|| gpu_instances_of(change.symbols(), change.device, found.profile));
+        let left = left.map_err(|error| change.unseen(error))?;
+        if left.iter().any(|other| other.id == gpu_instance_id) {
             return Err(change.not_as_reported("it is still there"));
         }
         Ok(())
@@ -222,7 +282,7 @@ impl Driver {
     /// # Errors
     /// [`DriverError::Call`] with `IN_USE` if instances exist, `NOT_SUPPORTED`, `NO_PERMISSION`;
     /// [`DriverError::NotAsReported`] if the driver reports success and reading back shows the old
-    /// mode.
+    /// mode; [`DriverError::Unverified`] if the mode cannot be read back.
     pub fn set_mig_mode(&self, gpu: &GpuUuid, mode: MigMode) -> Result<ModeChange, DriverError> {
         let (verb, value) = match mode {
             MigMode::Enabled => ("enable MIG", 1),
@@ -235,7 +295,8 @@ impl Driver {
         change.session.forget(gpu);
         change.checked(set)?;
         change.device = change.session.gpu(gpu)?;
-        let state = change.checked(mig_mode(change.symbols(), change.device))?;
+        let state = read_back(|| mig_mode(change.symbols(), change.device));
+        let state = state.map_err(|error| change.unseen(error))?;
         let MigState::Supported { current, pending } = state else {
             return Err(change.not_as_reported("the GPU says that it cannot do MIG"));
         };
@@ -308,15 +369,19 @@ fn is_whole(
         .any(|compute| compute.id == profile && compute.slices == known.name.slices)
 }
 
-/// The UUID of the MIG device of a compute instance, if the driver tells.
-fn mig_uuid(change: &Change<'_>, instance: GpuInstanceId, made: &FoundCompute) -> Option<MigUuid> {
+/// The UUID of the MIG device of a compute instance; `None` where no MIG device stands for it.
+fn mig_uuid(
+    change: &Change<'_>,
+    instance: GpuInstanceId,
+    made: &FoundCompute,
+) -> Call<Option<MigUuid>> {
     let symbols = change.symbols();
-    let walked = || {
-        let migs = mig_devices(symbols, change.device).ok()?;
-        let mut migs = migs.into_iter();
-        let mig = migs.find(|m| m.gpu_instance == instance && m.compute_instance == made.id)?;
-        Some(mig.device)
+    let mig = match made.mig {
+        Some(mig) => Some(mig),
+        None => mig_devices(symbols, change.device)?
+            .into_iter()
+            .find(|mig| mig.gpu_instance == instance && mig.compute_instance == made.id)
+            .map(|mig| mig.device),
     };
-    let mig = made.mig.or_else(walked)?;
-    symbols.uuid(mig).ok().map(MigUuid::new)
+    mig.map(|mig| symbols.uuid(mig).map(MigUuid::new)).transpose()
 }

@@ -11,7 +11,8 @@ use nvml_wrapper_sys::bindings::nvmlDeviceAttributes_t;
 
 use crate::geometry::KnownGeometry;
 use crate::instances::{
-    FoundCompute, FoundInstance, FoundMig, compute_instances, gpu_instances, mig_devices,
+    FoundCompute, FoundInstance, FoundMig, compute_instances, describe_compute, gpu_instances,
+    is_gone, mig_devices,
 };
 use crate::processes::{Processes, joined};
 use crate::raw::Plain;
@@ -28,9 +29,35 @@ pub(crate) struct Contents {
     pub(crate) instances: Vec<GpuInstance>,
     pub(crate) processes: Vec<GpuProcess>,
     pub(crate) failures: Vec<NvmlReturn>,
+    /// Questions without whose answer the contents cannot be relied on, and why there was none.
+    pub(crate) gaps: Vec<String>,
 }
 
 impl Contents {
+    /// As [`Contents::ask`] for what must be known: whatever was returned counts against the GPU.
+    fn demand<T>(&mut self, answer: Call<T>, question: &str) -> Option<T> {
+        if let Err(error) = answer {
+            let why = match error {
+                CallError::Missing(name) => format!("NVML has no {name}"),
+                CallError::Returned(result) => result.text().to_owned(),
+            };
+            let gap = format!("cannot {question}: {why}");
+            if !self.gaps.contains(&gap) {
+                self.gaps.push(gap);
+            }
+        }
+        self.ask(answer)
+    }
+
+    /// The processes of a device for a caller who may list instances, and so may see processes: a
+    /// refusal leaves a device of which nobody knows whether it is idle.
+    fn processes(&mut self, answer: Call<Processes>, question: &str) -> Processes {
+        if let Err(CallError::Returned(NvmlReturn::NotSupported)) = answer {
+            return Processes::default();
+        }
+        self.demand(answer, question).unwrap_or_default()
+    }
+
     fn ask<T>(&mut self, answer: Call<T>) -> Option<T> {
         match answer {
             Ok(value) => Some(value),
@@ -43,6 +70,11 @@ impl Contents {
     }
 }
 
+/// Asks once more after a failure: one bad answer must not make a slice look unusable.
+fn twice<T>(ask: impl Fn() -> Call<T>) -> Call<T> {
+    ask().or_else(|_| ask())
+}
+
 /// The processes of a GPU or MIG device.
 pub(crate) fn processes(symbols: &Symbols, device: Device) -> Call<Processes> {
     Processes::of(symbols, device)
@@ -52,8 +84,7 @@ pub(crate) fn processes(symbols: &Symbols, device: Device) -> Call<Processes> {
 pub(crate) fn read(symbols: &Symbols, gpu: Device, known: Option<&mut KnownGeometry>) -> Contents {
     let mut contents = Contents::default();
     // The aggregate needs the right to monitor; each MIG device's own list needs none.
-    let aggregate = contents.ask(processes(symbols, gpu)).unwrap_or_default();
-    contents.processes = aggregate.on_whole_gpu();
+    let aggregate = twice(|| processes(symbols, gpu));
     let geometry = known.as_ref().map(|known| known.geometry.clone());
     let listed = match &geometry {
         Some(geometry) => gpu_instances(symbols, gpu, geometry),
@@ -61,6 +92,8 @@ pub(crate) fn read(symbols: &Symbols, gpu: Device, known: Option<&mut KnownGeome
     };
     match listed {
         Ok(found) => {
+            let aggregate = contents.processes(aggregate, "list the processes of the GPU");
+            contents.processes = aggregate.on_whole_gpu();
             let mut walk = Walk { symbols, gpu, aggregate, migs: None };
             walk.listed(&found, known, &mut contents);
         }
@@ -68,10 +101,15 @@ pub(crate) fn read(symbols: &Symbols, gpu: Device, known: Option<&mut KnownGeome
             CallError::Missing(_)
             | CallError::Returned(NvmlReturn::NoPermission | NvmlReturn::FunctionNotFound),
         ) => {
+            let aggregate = contents.ask(aggregate).unwrap_or_default();
+            contents.processes = aggregate.on_whole_gpu();
             let walk = Walk { symbols, gpu, aggregate, migs: None };
             walk.by_mig_devices(geometry.as_deref(), &mut contents);
         }
-        Err(CallError::Returned(result)) => contents.failures.push(result),
+        Err(CallError::Returned(result)) => {
+            contents.ask(aggregate);
+            contents.failures.push(result);
+        }
     }
     contents
 }
@@ -96,8 +134,13 @@ impl Walk<'_> {
                 known.correct(self.symbols, instance.profile, instance.handle);
             }
             let geometry = known.as_ref().map(|known| known.geometry.clone());
-            let computes = compute_instances(self.symbols, instance, geometry.as_deref());
-            let computes = contents.ask(computes).unwrap_or_default();
+            let computes = twice(|| compute_instances(self.symbols, instance, geometry.as_deref()));
+            let computes = match computes {
+                // It went away meanwhile.
+                Err(CallError::Returned(NvmlReturn::NotFound)) => continue,
+                computes => contents.demand(computes, "list the compute instances"),
+            };
+            let computes = computes.unwrap_or_default();
             let compute_instances =
                 computes.iter().map(|compute| self.compute(instance, compute, contents)).collect();
             contents.instances.push(GpuInstance {
@@ -115,13 +158,21 @@ impl Walk<'_> {
         compute: &FoundCompute,
         contents: &mut Contents,
     ) -> ComputeInstance {
-        let mig = compute.mig.or_else(|| self.mig_of(instance, compute));
+        let mut told = Contents::default();
+        let mig = compute.mig.or_else(|| self.mig_of(instance, compute, &mut told));
         let mut on_it = self.aggregate.on(instance.id, compute.id);
         let mut uuid = None;
         if let Some(mig) = mig {
-            uuid = contents.ask(self.symbols.uuid(mig)).map(MigUuid::new);
-            let own = contents.ask(processes(self.symbols, mig)).unwrap_or_default();
+            let answer = twice(|| self.symbols.uuid(mig));
+            uuid = told.demand(answer, "read the UUID of a MIG device").map(MigUuid::new);
+            let own = twice(|| processes(self.symbols, mig));
+            let own = told.processes(own, "list the processes of a MIG device");
             on_it = joined(on_it, own.all());
+        }
+        // What was destroyed between listing and asking owes no answers.
+        if told.gaps.is_empty() || !is_gone(&describe_compute(self.symbols, compute.handle)) {
+            contents.failures.append(&mut told.failures);
+            contents.gaps.append(&mut told.gaps);
         }
         ComputeInstance {
             id: compute.id,
@@ -132,12 +183,28 @@ impl Walk<'_> {
         }
     }
 
-    fn mig_of(&mut self, instance: &FoundInstance, compute: &FoundCompute) -> Option<Device> {
-        let (symbols, gpu) = (self.symbols, self.gpu);
-        let migs = self.migs.get_or_insert_with(|| mig_devices(symbols, gpu).unwrap_or_default());
-        let mut migs = migs.iter();
-        let found =
-            migs.find(|mig| mig.gpu_instance == instance.id && mig.compute_instance == compute.id);
+    /// The MIG device of a compute instance, for drivers that do not name it themselves.
+    fn mig_of(
+        &mut self,
+        instance: &FoundInstance,
+        compute: &FoundCompute,
+        told: &mut Contents,
+    ) -> Option<Device> {
+        if self.migs.is_none() {
+            let walked = twice(|| mig_devices(self.symbols, self.gpu));
+            // A walk that failed is not kept: the next instance asks again.
+            self.migs = told.demand(walked, "list the MIG devices");
+        }
+        let migs = self.migs.as_ref()?;
+        let found = migs
+            .iter()
+            .find(|mig| mig.gpu_instance == instance.id && mig.compute_instance == compute.id);
+        if found.is_none() {
+            told.gaps.push(format!(
+                "compute instance {} of GPU instance {} has no MIG device",
+                compute.id, instance.id
+            ));
+        }
         found.map(|mig| mig.device)
     }
 

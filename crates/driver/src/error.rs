@@ -70,6 +70,19 @@ pub enum DriverError {
         /// What reading back showed.
         found: String,
     },
+    /// NVML reported success and reading back failed: nobody knows whether it was done right. The
+    /// words say what stands.
+    #[error("could not {operation}{}: {found}", on(Some(gpu)))]
+    Unverified {
+        /// What was attempted.
+        operation: String,
+        /// On which GPU.
+        gpu: GpuUuid,
+        /// What was done, why it is unsure, and what stands.
+        found: String,
+        /// Whether the GPU may now hold something else than before.
+        stands: bool,
+    },
     /// The instance a step names is no longer what the step expects; nothing was changed.
     #[error("refused to {operation} on {gpu}: {found}")]
     Changed {
@@ -109,6 +122,7 @@ impl DriverError {
             Self::UnknownGpu { .. } => "E-GPU-UNKNOWN",
             Self::Call { result, .. } => result.error_code(),
             Self::NotAsReported { .. } => "E-DRIVER-NOT-AS-REPORTED",
+            Self::Unverified { .. } => "E-DRIVER-UNVERIFIED",
             Self::Changed { .. } => "E-INSTANCE-CHANGED",
             Self::NotNvml { .. } => "E-DRIVER-NOT-NVML",
         }
@@ -125,6 +139,7 @@ impl DriverError {
             | Self::SessionInUse { .. }
             | Self::UnknownGpu { .. }
             | Self::NotAsReported { .. }
+            | Self::Unverified { .. }
             | Self::Changed { .. }
             | Self::NotNvml { .. } => None,
         }
@@ -134,8 +149,10 @@ impl DriverError {
     pub const fn retry_class(&self) -> RetryClass {
         match self {
             Self::Call { result, .. } => result.retry_class(),
-            Self::SessionInUse { .. } => RetryClass::Retry,
-            Self::NotAsReported { .. } => RetryClass::Quarantine,
+            Self::SessionInUse { .. } | Self::Unverified { stands: false, .. } => RetryClass::Retry,
+            Self::NotAsReported { .. } | Self::Unverified { stands: true, .. } => {
+                RetryClass::Quarantine
+            }
             Self::LibraryNotFound { .. }
             | Self::LibraryLoad { .. }
             | Self::MissingSymbol { .. }
@@ -149,7 +166,9 @@ impl DriverError {
     /// The GPU it happened on, where it concerned one.
     pub const fn gpu(&self) -> Option<&GpuUuid> {
         match self {
-            Self::UnknownGpu { gpu } | Self::Changed { gpu, .. } => Some(gpu),
+            Self::UnknownGpu { gpu } | Self::Unverified { gpu, .. } | Self::Changed { gpu, .. } => {
+                Some(gpu)
+            }
             Self::Call { gpu, .. } | Self::NotAsReported { gpu, .. } => gpu.as_ref(),
             Self::LibraryNotFound { .. }
             | Self::LibraryLoad { .. }
@@ -171,7 +190,7 @@ impl DriverError {
             Self::Closed => "wait for the maintenance of the GPU to end",
             Self::SessionInUse { .. } => "wait for the running calls to end and try again",
             Self::UnknownGpu { .. } => "list the GPUs with `migctl gpus`",
-            Self::NotAsReported { .. } | Self::Changed { .. } => {
+            Self::NotAsReported { .. } | Self::Unverified { .. } | Self::Changed { .. } => {
                 "look at what exists with `migctl instances` and try again"
             }
             Self::NotNvml { .. } => "reset the GPU through the host",

@@ -97,7 +97,7 @@ pub(crate) fn gpu_instances_of(
 }
 
 /// Somebody destroyed it between listing and describing.
-fn is_gone<T>(described: &Call<T>) -> bool {
+pub(crate) fn is_gone<T>(described: &Call<T>) -> bool {
     matches!(
         described,
         Err(CallError::Returned(NvmlReturn::NotFound | NvmlReturn::InvalidArgument))

@@ -23,6 +23,7 @@ mod process_lists;
 mod processes;
 mod queries;
 mod raw;
+mod read_back;
 mod returns;
 mod session;
 mod snapshot;

@@ -172,6 +172,15 @@ impl Driver {
         let enabled = matches!(gpu.mig, MigState::Supported { current: MigMode::Enabled, .. });
         if !enabled {
             let processes = contents::processes(session.symbols(), reader.device);
+            if let Err(CallError::Returned(refused)) = processes
+                && !matches!(refused, NvmlReturn::NotSupported | NvmlReturn::NoPermission)
+                && ill(refused).is_none()
+            {
+                let why = refused.text();
+                reader.worsen(Health::Failing(format!(
+                    "cannot list the processes of the GPU: {why}"
+                )));
+            }
             gpu.processes = reader.ask(processes).map(|found| found.all()).unwrap_or_default();
             return;
         }
@@ -180,6 +189,9 @@ impl Driver {
         // What could be read counts even where something failed.
         gpu.instances = found.instances;
         gpu.processes = found.processes;
+        for gap in found.gaps {
+            reader.worsen(Health::Failing(gap));
+        }
         for result in found.failures {
             reader.note(result);
         }

@@ -66,8 +66,18 @@ impl Machine {
     }
 
     pub(crate) fn fault(&self, call: &str, gpu: Option<usize>, effect: FaultEffect) {
-        let fault = Fault { call: call.into(), gpu, skip: 0, times: 1, effect };
+        self.faults(call, gpu, 1, effect);
+    }
+
+    /// As [`Machine::fault`], for so many calls.
+    pub(crate) fn faults(&self, call: &str, gpu: Option<usize>, times: u32, effect: FaultEffect) {
+        let fault = Fault { call: call.into(), gpu, skip: 0, times, effect };
         self.host.inject_fault(fault).unwrap();
+    }
+
+    /// Takes every fault away.
+    pub(crate) fn mend(&self) {
+        self.host.change(|node, _| node.clear_faults()).unwrap();
     }
 }
 

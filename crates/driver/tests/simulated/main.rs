@@ -10,3 +10,4 @@ mod life;
 mod machine;
 mod reads;
 mod rights;
+mod unread;
