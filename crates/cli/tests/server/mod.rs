@@ -48,6 +48,7 @@ impl Server {
     }
 
     /// Starts a daemon with these options and waits until it answers.
+    #[allow(clippy::zombie_processes, reason = "it outlives this call, and ends with the test")]
     pub fn start_daemon(&self, options: &[&str]) {
         let args: Vec<&str> = ["daemon"].iter().chain(options).copied().collect();
         let path = self.lab.state_dir().join("daemon.out");
