@@ -27,7 +27,7 @@ fn lab_with_slice() -> (Lab, String) {
 fn it_says_where_it_runs_and_is_listed_with_its_pid_and_memory() {
     let (lab, uuid) = lab_with_slice();
     let work = lab.workload(&["--on", &uuid, "--gpu-mem", "2g", "--time", "60s"]);
-    let wanted = format!("running on NVIDIA A100-SXM4-40GB MIG 1g.5gb, {uuid}, 4864 MiB, 14 SMs");
+    let wanted = format!("running on NVIDIA A100-SXM4-40GB MIG 1g.5gb, {uuid}, 4,864 MiB, 14 SMs");
     assert_eq!(work.line, wanted);
     let listed = processes(&lab);
     assert_eq!(listed.len(), 1, "{listed:?}");

@@ -191,7 +191,7 @@ impl DriverError {
             Self::SessionInUse { .. } => "wait for the running calls to end and try again",
             Self::UnknownGpu { .. } => "list the GPUs with `migctl gpus`",
             Self::NotAsReported { .. } | Self::Unverified { .. } | Self::Changed { .. } => {
-                "look at what exists with `migctl instances` and try again"
+                "look at what exists with `migctl status` and try again"
             }
             Self::NotNvml { .. } => "reset the GPU through the host",
             Self::Call { result, .. } => call_hint(*result),
@@ -201,12 +201,14 @@ impl DriverError {
 
 const fn call_hint(result: NvmlReturn) -> &'static str {
     match result {
-        NvmlReturn::InUse => "see who holds the GPU with `migctl why-busy`",
+        NvmlReturn::InUse => {
+            "see who is on the GPU with `migctl status` and `fuser -v /dev/nvidia*`"
+        }
         NvmlReturn::NoPermission => {
             "run as root, or give read access to /dev/nvidia-caps/nvidia-cap1 (mig/config)"
         }
         NvmlReturn::InsufficientResources => {
-            "the place or its engines are taken; see `migctl instances`"
+            "the place or its engines are taken; see `migctl status`"
         }
         NvmlReturn::NotSupported => "check MIG mode and the board with `migctl gpus`",
         NvmlReturn::GpuIsLost => "the GPU fell off the bus; see `dmesg | grep Xid`, then reboot",
@@ -216,8 +218,8 @@ const fn call_hint(result: NvmlReturn) -> &'static str {
             "library and kernel module differ: reload the module or reboot"
         }
         NvmlReturn::Timeout | NvmlReturn::NotReady => "try again in a few seconds",
-        NvmlReturn::NotFound => "it does not exist any more; see `migctl instances`",
-        NvmlReturn::Unknown => "see `dmesg | grep NVRM` and `migctl doctor`",
+        NvmlReturn::NotFound => "it does not exist any more; see `migctl status`",
+        NvmlReturn::Unknown => "see `dmesg | grep NVRM`",
         NvmlReturn::Success
         | NvmlReturn::Uninitialized
         | NvmlReturn::InvalidArgument
@@ -238,6 +240,6 @@ const fn call_hint(result: NvmlReturn) -> &'static str {
         | NvmlReturn::GpuNotFound
         | NvmlReturn::InvalidState
         | NvmlReturn::ResetTypeNotSupported
-        | NvmlReturn::Other(_) => "see `migctl doctor`",
+        | NvmlReturn::Other(_) => "see `dmesg | grep NVRM`, and NVML's documentation for the code",
     }
 }

@@ -49,9 +49,19 @@ impl MemoryMib {
     }
 }
 
+/// `19,968 MiB`: digits in groups of three, as in the vendor's tables.
 impl fmt::Display for MemoryMib {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB", self.0)
+        let mut unit = 1;
+        while self.0 / unit >= 1000 {
+            unit *= 1000;
+        }
+        write!(f, "{}", self.0 / unit)?;
+        while unit > 1 {
+            unit /= 1000;
+            write!(f, ",{:03}", self.0 / unit % 1000)?;
+        }
+        f.write_str(" MiB")
     }
 }
 
@@ -313,7 +323,22 @@ impl Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     use alloc::string::ToString;
+
+    #[test]
+    fn memory_is_written_in_groups_of_three() {
+        for (mib, text) in [
+            (0, "0 MiB"),
+            (999, "999 MiB"),
+            (1000, "1,000 MiB"),
+            (40_320, "40,320 MiB"),
+            (1_000_005, "1,000,005 MiB"),
+            (u64::MAX, "18,446,744,073,709,551,615 MiB"),
+        ] {
+            assert_eq!(MemoryMib::new(mib).to_string(), text);
+        }
+    }
 
     #[test]
     fn nominal_and_strict_memory_are_told_apart() {

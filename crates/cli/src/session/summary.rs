@@ -39,7 +39,8 @@ pub(crate) fn waiting(lease: &LeaseView) -> String {
     };
     match (&lease.waits_for, lease.state) {
         (_, LeaseState::Granting) => {
-            format!("{} {}: its slices are being made", lease.id, clean(&lease.wish))
+            let what = if lease.count == 1 { "its slice is" } else { "its slices are" };
+            format!("{} {}: {what} being made", lease.id, clean(&lease.wish))
         }
         (Some(why), _) => format!("{} waits{place} for {}", lease.id, clean(why)),
         (None, _) => format!("{} {} waits{place}", lease.id, clean(&lease.wish)),
@@ -138,5 +139,7 @@ pub(crate) mod tests {
         assert_eq!(waiting(&lease), "L7 waits (next in line) for L3 of kim to end");
         lease.state = LeaseState::Granting;
         assert_eq!(waiting(&lease), "L7 2 x 1g.5gb: its slices are being made");
+        (lease.count, lease.wish) = (1, "1g.5gb".into());
+        assert_eq!(waiting(&lease), "L7 1g.5gb: its slice is being made");
     }
 }

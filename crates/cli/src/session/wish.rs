@@ -3,19 +3,24 @@
 //! Must never hold a value that a daemon of this version would refuse for its form.
 
 use api::{HolderKind, LeaseRequest};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use model::{MemoryRequest, Millis, ProfileSelector};
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Slice")]
+#[command(
+    next_help_heading = "Slice",
+    group = ArgGroup::new("wanted")
+        .args(["profile", "gpu_mem", "compute"])
+        .required(true)
+        .multiple(true)
+)]
 pub(crate) struct WishArgs {
     /// The profile (1g.10gb, 7g, or its id); see `migctl profiles`
     #[arg(
         short,
         long,
         value_name = "P",
-        required_unless_present_any = ["gpu_mem", "compute"],
         conflicts_with_all = ["gpu_mem", "compute"]
     )]
     pub(crate) profile: Option<ProfileSelector>,
@@ -177,7 +182,7 @@ mod tests {
     #[test]
     fn bad_values_are_refused_with_a_sentence() {
         for (line, words) in [
-            ("", "--profile <P>"),
+            ("", "<--profile <P>|--gpu-mem <M>|--compute <Ng>>"),
             ("--profile 1g.5gb --gpu-mem 5g", "cannot be used with"),
             ("--profile 1g.5gb --count 0", "a count of slices must be 1 or more, and 0 is not"),
             ("--profile 1g.5gb --count -3", "a count of slices must be 1 or more, and -3 is not"),

@@ -130,7 +130,7 @@ fn request(args: &WorkloadArgs) -> CudaRequest {
     }
 }
 
-/// `NVIDIA A100-SXM4-40GB MIG 1g.5gb, MIG-..., 4864 MiB, 14 SMs`.
+/// `NVIDIA A100-SXM4-40GB MIG 1g.5gb, MIG-..., 4,864 MiB, 14 SMs`.
 fn describe(device: &CudaContext, node: &Node) -> String {
     let slice = node
         .mig_device_by_uuid(&device.uuid)

@@ -9,6 +9,7 @@ use api::{HolderKind, LeaseView};
 use clap::Args;
 use model::Millis;
 
+use crate::args::GlobalOptions;
 use crate::draw::text::clean;
 use crate::session::environment::{self, Simulation};
 use crate::session::wish::WishArgs;
@@ -19,9 +20,10 @@ use crate::{Context, Exit, Failure, autostart, connect};
 #[derive(Debug, Args)]
 #[command(
     about = "Take a slice and keep it until it is released",
-    long_about = "Waits for a slice and keeps it: the lease lives until it is released, its --time \
-                  is over, or it is not renewed within --for. Prints the lease and the UUIDs of its \
+    long_about = "Waits for a slice and keeps it: the lease lives until it is released, or its \
+                  --for or --time is over. Prints the lease and the UUIDs of its \
                   slices, or with --export lines for a shell.",
+    override_usage = "migctl lease (--profile P | --gpu-mem M | --compute Ng) [OPTIONS]",
     after_help = "Examples:\n  \
         migctl lease --profile 2g.20gb --name dev --for 8h\n  \
         eval \"$(migctl lease --gpu-mem 10g --export)\""
@@ -30,7 +32,7 @@ pub(crate) struct LeaseArgs {
     /// What is wanted
     #[command(flatten)]
     pub(crate) wish: WishArgs,
-    /// How long it lives unless it is renewed
+    /// How long it lives; 8h if it is not said
     #[arg(long = "for", value_name = "LIFE")]
     pub(crate) life: Option<Millis>,
     /// Print `export` lines for a shell
@@ -62,7 +64,8 @@ pub(crate) fn run(context: &Context, args: LeaseArgs) -> Result<ExitCode, Failur
     for line in summary::granted(&lease) {
         context.output.say(&format!("migctl: {line}"));
     }
-    context.output.say(&format!("give it back with: migctl release {}", lease.id));
+    let back = format!("{} release {}", invocation(&context.options), lease.id);
+    context.output.say(&format!("migctl: give it back with: {back}"));
     if context.json() {
         context.output.data(&lease)?;
     } else if args.export {
@@ -85,10 +88,23 @@ fn exports(context: &Context, lease: &LeaseView) -> Result<String, Failure> {
     let line = |(name, value): &(String, OsString)| {
         format!("export {name}={}", quoted(&value.to_string_lossy()))
     };
-    Ok(variables.iter().map(line).collect::<Vec<_>>().join(
-        "
-",
-    ))
+    Ok(variables.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// How this machine is named again, from any shell.
+fn invocation(options: &GlobalOptions) -> String {
+    let mut words = vec![String::from("migctl")];
+    let mut named = |option: &str, value: &str| words.extend([option.to_owned(), quoted(value)]);
+    if let Some(host) = &options.simulate {
+        named("--simulate", host);
+    }
+    if let Some(folder) = &options.state_dir {
+        named("--state-dir", &folder.to_string_lossy());
+    }
+    if options.shared {
+        words.push("--shared".into());
+    }
+    words.join(" ")
 }
 
 /// `text` as one word of a POSIX shell.
@@ -104,6 +120,20 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn giving_back_names_the_same_machine() {
+        use clap::Parser as _;
+        let line = |words: &[&str]| {
+            let all = ["migctl"].iter().chain(words).chain(&["status"]).copied();
+            invocation(&crate::args::Cli::try_parse_from(all).unwrap().global)
+        };
+        assert_eq!(line(&[]), "migctl");
+        assert_eq!(
+            line(&["--simulate", "a30:1", "--state-dir", "/a b"]),
+            "migctl --simulate a30:1 --state-dir '/a b'"
+        );
+    }
 
     #[test]
     fn words_of_a_shell_are_quoted_where_needed() {

@@ -19,6 +19,7 @@ use crate::{Context, Failure, session};
                   MIGD_LEASE to the lease; {uuid} in its arguments is replaced. Its exit status is \
                   passed on; 124 means that the wait expired, 125 that migctl failed, 126 and 127 \
                   that the command cannot be executed or found.",
+    override_usage = "migctl run (--profile P | --gpu-mem M | --compute Ng) [OPTIONS] -- CMD...",
     after_help = "Examples:\n  \
         migctl run --gpu-mem 20g --time 2h -- python train.py\n  \
         migctl run --profile 1g.10gb --max-wait 10m -- ./bench --device {uuid}"

@@ -16,6 +16,7 @@ use crate::{Context, Failure, session};
     about = "Open a shell on a slice of its own",
     long_about = "Waits for a slice and opens $SHELL on it. The slice is given back when the shell \
                   ends.",
+    override_usage = "migctl shell (--profile P | --gpu-mem M | --compute Ng) [OPTIONS]",
     after_help = "Examples:\n  \
         migctl shell --profile 1g.10gb\n  \
         migctl shell --gpu-mem 20g --time 2h --name debug"
