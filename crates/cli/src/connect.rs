@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use api::{API_VERSION, Client, ClientError, VersionView};
 use daemon::GpuSource;
@@ -16,6 +17,9 @@ use crate::{Context, SimulatedHost};
 
 /// The version of this executable, and of the daemon in it.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long the daemon may take to say who it is until the user is told what is waited for.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// A runtime on this thread alone: quick to start, and a verb has little to do at a time.
 ///
@@ -48,7 +52,7 @@ pub(crate) fn client(context: &Context) -> Result<Client, Failure> {
 /// [`Failure`] when somebody listens who cannot be talked to.
 pub(crate) async fn existing(context: &Context) -> Result<Option<Client>, Failure> {
     let client = client(context)?;
-    match client.version().await {
+    match greeted(context, &client).await {
         Ok(version) => {
             check_version(context, &client, &version)?;
             Ok(Some(client))
@@ -56,6 +60,19 @@ pub(crate) async fn existing(context: &Context) -> Result<Option<Client>, Failur
         Err(error) if error.is_not_running() && !is_forbidden(&error) => Ok(None),
         Err(error) => Err(unreachable(&error)),
     }
+}
+
+/// Who answers; the user is told if that takes long.
+async fn greeted(context: &Context, client: &Client) -> Result<VersionView, ClientError> {
+    let mut call = std::pin::pin!(client.version());
+    if let Ok(answer) = tokio::time::timeout(SILENCE, &mut call).await {
+        return answer;
+    }
+    context.output.say(&format!(
+        "migctl: waits for the daemon on {}, which runs and does not answer",
+        client.socket().display()
+    ));
+    call.await
 }
 
 /// A client of the daemon.

@@ -163,6 +163,21 @@ fn a_daemon_that_stops_does_not_keep_an_ended_command() {
 }
 
 #[test]
+fn a_daemon_that_does_not_even_greet_is_named_and_need_not_be_waited_for() {
+    let server = Server::new("a30:1");
+    let daemon = server.daemon().unwrap();
+    kill("STOP", daemon);
+    let child = server.start(&["-p", "1g.6gb", "--", "true"]);
+    std::thread::sleep(Duration::from_secs(5));
+    kill("INT", child.id());
+    let output = end(child);
+    assert_eq!(output.status.code(), None, "the signal ends it: {}", told(&output));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("migd.sock, which runs and does not answer"), "{said}");
+    kill("CONT", daemon);
+}
+
+#[test]
 fn a_daemon_that_leaves_after_the_greeting_is_started_again() {
     let lab = Lab::new("a30:1");
     let daemon = play(&lab, vec![version()]);

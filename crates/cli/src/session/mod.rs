@@ -24,6 +24,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use crate::draw::text::clean;
+use crate::verbs::release::holders;
 use crate::{Context, Failure, autostart, connect};
 use child::{Exited, Held, News};
 use environment::Simulation;
@@ -345,8 +346,8 @@ async fn give_back(context: &Context, client: &Client, lease: &LeaseView) {
     };
     if view.state == LeaseState::Ending && !view.held_by.is_empty() {
         context.output.warn(&format!(
-            "migctl: {id}: the slice is still held by {}; it is granted again once they end",
-            clean(&view.held_by.join(", "))
+            "migctl: {id}: the slice is still used, and granted again once these end:{}",
+            holders(&view)
         ));
     }
 }

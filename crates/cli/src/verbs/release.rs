@@ -2,12 +2,14 @@
 //!
 //! Must never take more than what was named.
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
 use api::{Client, ClientError, EndKind, LeaseState, LeaseView};
 use clap::Args;
 
 use crate::draw::text::clean;
+use crate::session::environment::LEASE_KEY;
 use crate::session::settled;
 use crate::{Context, Exit, Failure, connect};
 
@@ -31,6 +33,7 @@ pub(crate) struct ReleaseArgs {
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &ReleaseArgs) -> Result<ExitCode, Failure> {
+    leave_lease();
     connect::runtime()?.block_on(async {
         let client = connect::required(context).await?;
         each(context, &args.leases, async |name| {
@@ -84,22 +87,41 @@ pub(crate) fn refused(verb: &str, name: &str, error: &ClientError) -> Failure {
     }
 }
 
+/// Who uses the slice of an ending lease, on a line each.
+pub(crate) fn holders(view: &LeaseView) -> String {
+    let lines: Vec<String> = view.held_by.iter().map(|holder| clean(holder)).collect();
+    ["", lines.join("\n  ").as_str()].join("\n  ")
+}
+
+/// Leaves the lease whose variables this process inherited, by beginning anew without them. Somebody
+/// who releases a lease from the shell that exported it does not use its slice, and must not be
+/// ended for it.
+fn leave_lease() {
+    if std::env::var_os(LEASE_KEY).is_none() {
+        return;
+    }
+    let mut words = std::env::args_os();
+    let mut again = Command::new("/proc/self/exe");
+    again.arg0(words.next().unwrap_or_else(|| "migctl".into())).args(words).env_remove(LEASE_KEY);
+    // It returns only if the system refuses; then this process goes on as it is.
+    let _ = again.exec();
+}
+
 fn said(view: &LeaseView) -> String {
     let what = clean(&view.wish);
     match view.state {
         LeaseState::Ending if !view.held_by.is_empty() => {
-            let held_by = clean(&view.held_by.join(", "));
-            match view.end {
-                Some(EndKind::Released) | None => format!(
-                    "{id} ({what}) released; it stays charged while its slice is used by \
-                     {held_by}; `migctl release {id}` once more ends them",
-                    id = view.id
-                ),
-                Some(_) => format!(
-                    "{} ({what}) ends; its slice is still used by {held_by}, who are told to end",
+            let released = matches!(view.end, Some(EndKind::Released) | None);
+            let what_now = if released {
+                format!(
+                    "released; it stays charged until these end, and `migctl release {}` once \
+                     more ends them:",
                     view.id
-                ),
-            }
+                )
+            } else {
+                String::from("ends; told to end, and still on its slice:")
+            };
+            format!("{} ({what}) {what_now}{}", view.id, holders(view))
         }
         LeaseState::Ending => format!("{} ({what}) ends once nobody is on its slice", view.id),
         LeaseState::Queued | LeaseState::Granting | LeaseState::Active | LeaseState::Ended => {
@@ -119,6 +141,26 @@ pub(crate) async fn look(client: &Client, verb: &str, name: &str) -> Result<Leas
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_release_that_leaves_processes_says_what_a_second_one_does() {
+        let mut view = crate::session::summary::tests::lease();
+        view.state = LeaseState::Ending;
+        view.end = Some(EndKind::Released);
+        view.held_by = vec!["pid 7 (python, user kim) runs on its slice".into(), "pid 8".into()];
+        assert_eq!(
+            said(&view),
+            "L7 (2 x 1g.5gb) released; it stays charged until these end, and `migctl release L7` \
+             once more ends them:\n  pid 7 (python, user kim) runs on its slice\n  pid 8"
+        );
+        view.end = Some(EndKind::Revoked);
+        view.held_by.truncate(1);
+        assert_eq!(
+            said(&view),
+            "L7 (2 x 1g.5gb) ends; told to end, and still on its slice:\n  \
+             pid 7 (python, user kim) runs on its slice"
+        );
+    }
 
     #[test]
     fn an_unknown_lease_is_a_negative_answer() {
