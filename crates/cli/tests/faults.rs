@@ -36,7 +36,7 @@ fn until_nothing_is_left_behind(server: &Server) {
     wait_for("records and driver to agree", || {
         let status = server.status();
         let gpus = status["gpus"].as_array()?;
-        let instances: Vec<_> = gpus.iter().flat_map(|gpu| gpu["instances"].as_array()).collect();
+        let instances: Vec<_> = gpus.iter().filter_map(|gpu| gpu["instances"].as_array()).collect();
         let known: Vec<_> = instances.into_iter().flatten().collect();
         let idle = known.iter().all(|instance| instance["used"] == "warm");
         (idle && known.len() == in_driver(server).len()).then_some(())
