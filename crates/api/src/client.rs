@@ -172,8 +172,11 @@ impl Client {
         limit: u32,
         patience: Duration,
     ) -> Result<Vec<EventView>, ClientError> {
-        self.get(&format!("/v1/events?after={after}&limit={limit}&wait_ms={}", patience.as_millis()))
-            .await
+        self.get(&format!(
+            "/v1/events?after={after}&limit={limit}&wait_ms={}",
+            patience.as_millis()
+        ))
+        .await
     }
 
     /// The newest `limit` events, oldest first.
@@ -197,8 +200,7 @@ impl Client {
     ) -> Result<T, ClientError> {
         let response = self.send(method, path, body, key).await?;
         let status = response.status();
-        let bytes =
-            response.into_body().collect().await.map_err(|e| self.broken(e))?.to_bytes();
+        let bytes = response.into_body().collect().await.map_err(|e| self.broken(e))?.to_bytes();
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|e| self.broken(e));
         }
@@ -235,9 +237,9 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
-            ClientError::NotRunning { socket: self.socket.clone(), source }
-        })?;
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| ClientError::NotRunning { socket: self.socket.clone(), source })?;
         let uid = stream.peer_cred().map_err(|e| self.broken(e))?.uid();
         if self.trusted.contains(&uid) {
             Ok(stream)

@@ -132,6 +132,7 @@ pub enum Event {
         /// The boot it runs in.
         boot: BootId,
         /// The least number of a request from here on.
+        #[serde(default)]
         numbers_from: u64,
     },
     /// A request was accepted and waits.

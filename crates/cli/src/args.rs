@@ -19,7 +19,7 @@ use crate::verbs;
                   run, give it back.",
     after_long_help = "Examples:\n  \
         migctl run --gpu-mem 20g -- python train.py\n  \
-        migctl --simulate dgx-a100 run --profile 2g.10gb -- nvidia-smi -L\n\n\
+        migctl --simulate dgx-a100 run --profile 2g.10gb -- migctl sim workload\n\n\
         Exit codes: 0 done, 1 the answer is no, 2 failure, 3 usage, 4 permission, 5 busy or retry.\n\
         Under run and shell: the program's own; 124 wait expired, 125 migctl failed, 126 and 127\n\
         the program cannot be executed or found.",

@@ -10,6 +10,7 @@ use host::{MachineName, Places, Surroundings};
 use model::Uid;
 
 use crate::args::GlobalOptions;
+use crate::embedded;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
@@ -139,6 +140,17 @@ impl Context {
     pub fn library_dir(&self) -> Result<PathBuf, Failure> {
         let machines = Places::simulated_machines(&self.surroundings).map_err(no_place)?;
         Ok(machines.parent().unwrap_or(&machines).join("lib"))
+    }
+
+    /// Unpacks the simulated `libnvidia-ml.so.1`; the folder it is in.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be written there.
+    pub fn library(&self) -> Result<PathBuf, Failure> {
+        embedded::unpack(&self.library_dir()?).map_err(|error| {
+            Failure::caused("E-LIBRARY", "cannot unpack the simulated library", &error)
+                .hint("free some space, or choose another folder with --state-dir")
+        })
     }
 
     /// What a program on the simulated machine needs in its environment so that migctl in it

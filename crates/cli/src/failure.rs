@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use api::{ClientError, Problem};
 use clap::ColorChoice;
-use driver::{DriverError, RetryClass};
+use driver::{DriverError, NvmlReturn, RetryClass};
 
 use crate::output::Output;
 
@@ -58,12 +58,12 @@ impl Exit {
     }
 
     /// What an HTTP status of the daemon means for the caller: 400, 404 and 422 are the command
-    /// line's fault, 403 is permission, 409, 423 and 503 pass with time.
+    /// line's fault, 403 is permission, 409, 423, 429 and 503 pass with time.
     pub const fn of_status(status: u16) -> Self {
         match status {
             400 | 404 | 422 => Self::Usage,
             403 => Self::Permission,
-            409 | 423 | 503 => Self::Busy,
+            409 | 423 | 429 | 503 => Self::Busy,
             _ => Self::Failure,
         }
     }
@@ -154,6 +154,9 @@ impl Failure {
     pub fn of_driver(what: &str, error: &DriverError) -> Self {
         let failure = Self::caused(error.code(), what, error);
         let failure = match error.retry_class() {
+            _ if error.nvml_return() == Some(NvmlReturn::NoPermission) => {
+                failure.exit(Exit::Permission)
+            }
             RetryClass::Retry => failure.exit(Exit::Busy),
             RetryClass::Stop | RetryClass::Quarantine => failure,
         };
@@ -251,6 +254,7 @@ mod tests {
             (403, 4),
             (409, 5),
             (423, 5),
+            (429, 5),
             (503, 5),
             (500, 2),
             (507, 2),

@@ -107,7 +107,8 @@ impl Output {
     pub(crate) fn complain(&self, failure: &Failure) {
         let error = AnsiColor::Red.on_default().bold();
         let hint = AnsiColor::Cyan.on_default();
-        let mut text = format!("{} {}", styled(error, "migctl:"), failure.message);
+        let code = styled(Style::new().dimmed(), &format!("[{}]", failure.code));
+        let mut text = format!("{} {} {code}", styled(error, "migctl:"), failure.message);
         if let Some(words) = &failure.hint {
             text.push('\n');
             text.push_str(&styled(hint, "hint:"));

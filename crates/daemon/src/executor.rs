@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use broker::{Command, GrantedSlice, SliceTarget, StepOutcome, Use};
 use checker::{InstanceProtection, Proof, Protected};
-use driver::{ModeChange, Outcome};
+use driver::{DriverError, ModeChange, Outcome};
 use model::{GpuSnapshot, GpuUuid, Health, NodeSnapshot, Plan, PlanId, Step, Timestamp};
 use tokio::sync::oneshot;
 
@@ -133,9 +133,15 @@ fn carry_out(
     let before = look(hands, gpus)?;
     let proof = prove(published, plan, &before)?;
     for (index, step) in (0u32..).zip(&plan.steps) {
-        let outcome = perform(hands, &before, step)
-            .map_err(|error| GivenUp { step: Some(index), error: chain(error.as_ref()) })?;
-        commit(hands, id, index, outcome)?;
+        match perform(hands, &before, step) {
+            Ok(outcome) => commit(hands, id, index, outcome)?,
+            Err(error) => {
+                if let Some(outcome) = what_stands(hands, step, &error) {
+                    commit(hands, id, index, outcome)?;
+                }
+                return Err(GivenUp { step: Some(index), error: chain(error.as_ref()) });
+            }
+        }
     }
     let after = look(hands, gpus)?;
     if !plan.steps.is_empty() {
@@ -188,6 +194,21 @@ fn perform(hands: &Hands, before: &NodeSnapshot, step: &Step) -> Result<StepOutc
     }
     let outcome = hands.machine.driver.execute(step)?;
     translate(step, outcome)
+}
+
+/// What a failed step left in the driver all the same, so that it is ours to undo.
+fn what_stands(hands: &Hands, step: &Step, error: &Failed) -> Option<StepOutcome> {
+    let stands = matches!(
+        error.downcast_ref::<DriverError>(),
+        Some(DriverError::Unverified { stands: true, .. })
+    );
+    let Step::CreateGpuInstance { gpu, profile, placement } = step else { return None };
+    if !stands {
+        return None;
+    }
+    let seen = hands.machine.driver.gpu_snapshot(gpu).ok()?;
+    let instance = seen.instance_at(*placement).filter(|found| found.profile == *profile)?;
+    Some(StepOutcome::GpuInstanceCreated(instance.id))
 }
 
 /// Resets a GPU with our own NVML session closed: an open one is a client like any other, and keeps

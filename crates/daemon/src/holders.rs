@@ -20,6 +20,11 @@ use crate::published::Published;
 /// The variable a lease's processes inherit: the daemon's socket and the lease's number, since
 /// daemons of several machines may run side by side, each with a lease of the same number.
 const LEASE_VARIABLE: &str = "MIGD_LEASE_KEY";
+/// How a process holds a slice, the weightiest first.
+const RUNS: &str = "runs on its slice";
+const OPEN: &str = "has its device open";
+const BELONGS: &str = "belongs to its command";
+const INHERITED: &str = "inherited the lease";
 /// Clock ticks of `/proc/PID/stat` a second; fixed in the kernel's user interface on Linux.
 const TICKS_PER_SECOND: u64 = 100;
 /// How much older than its lease a process may seem, given that both ages are rounded.
@@ -96,10 +101,10 @@ pub(crate) fn look(hands: &Hands, published: &Published, id: LeaseId) -> Option<
     let mut reasons: BTreeMap<u32, BTreeSet<&'static str>> = BTreeMap::new();
     let mut unknown = Vec::new();
     for process in belonging(hands, lease) {
-        reasons.entry(process.pid).or_default().insert("belongs to its command");
+        reasons.entry(process.pid).or_default().insert(BELONGS);
     }
     for process in inherited(hands, lease) {
-        reasons.entry(process.pid).or_default().insert("inherited the lease");
+        reasons.entry(process.pid).or_default().insert(INHERITED);
     }
     // Two searches in a row: one alone can miss a descriptor handed on while it runs.
     for _ in 0..2 {
@@ -127,8 +132,9 @@ pub(crate) fn look(hands: &Hands, published: &Published, id: LeaseId) -> Option<
 /// One holder in words; `None` if it has ended meanwhile.
 fn name(users: &Users, pid: u32, how: &BTreeSet<&'static str>) -> Option<String> {
     let found = describe(pid, users, Arguments::Hidden)?;
-    let how: Vec<&str> = how.iter().copied().collect();
-    Some(format!("pid {pid} ({}, user {}) {}", found.command, found.user, how.join(" and ")))
+    // The weightiest reason is enough.
+    let how = [RUNS, OPEN, BELONGS, INHERITED].into_iter().find(|reason| how.contains(reason))?;
+    Some(format!("pid {pid} ({}, user {}) {how}", found.command, found.user))
 }
 
 /// Pids on a slice with how they hold it: by the driver's list and by open device nodes.
@@ -152,7 +158,7 @@ fn on_slice(
     let computes = instance.iter().flat_map(|instance| &instance.compute_instances);
     let here = computes.filter(|compute| compute.id == slice.compute_instance);
     for process in here.flat_map(|compute| &compute.processes) {
-        found.push((process.pid, "runs on its slice"));
+        found.push((process.pid, RUNS));
     }
     let minor = published.observed.gpu(gpu).map_or(snapshot.minor, |known| known.minor);
     let nodes = host::nodes::slice_nodes(
@@ -165,7 +171,7 @@ fn on_slice(
     let me = std::process::id();
     for process in open.processes() {
         if process.pid != me {
-            found.push((process.pid, "has its device open"));
+            found.push((process.pid, OPEN));
         }
     }
     // What was seen is news for the actor, too.

@@ -119,7 +119,9 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
         Event::GpuTriedAgain { gpu: uuid } => {
             format!("{} is tried again after the driver refused there", gpu(observed, uuid))
         }
-        Event::MaintenanceEnded { gpu: uuid } => format!("{} is in use", gpu(observed, uuid)),
+        Event::MaintenanceEnded { gpu: uuid } => {
+            format!("{} is ready for slices", gpu(observed, uuid))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use api::LeaseView;
 
 use crate::context::Machine;
-use crate::{Context, Failure, embedded};
+use crate::{Context, Failure};
 
 /// Marks every process of a lease. The lease's id alone would not: daemons of other machines,
 /// simulated ones among them, count from L1 too.
@@ -40,9 +40,7 @@ impl Simulation {
     /// [`Failure`] when the library cannot be unpacked.
     pub(crate) fn of(context: &Context) -> Result<Option<Self>, Failure> {
         let Machine::Simulated(host) = context.machine()? else { return Ok(None) };
-        let library = embedded::unpack(&context.library_dir()?).map_err(|error| {
-            Failure::caused("E-LIBRARY", "cannot unpack the simulated library", &error)
-        })?;
+        let library = context.library()?;
         let programs = std::env::current_exe()
             .ok()
             .and_then(|program| program.parent().map(Path::to_path_buf));

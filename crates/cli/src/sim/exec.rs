@@ -13,7 +13,7 @@ use clap::Args;
 
 use super::view;
 use crate::failure::Exit;
-use crate::{Context, Failure, embedded};
+use crate::{Context, Failure};
 
 /// `migctl sim exec`.
 #[derive(Debug, Args)]
@@ -51,8 +51,7 @@ pub(super) struct EnterViewArgs {
 
 pub(super) fn run(context: &Context, args: &ExecArgs) -> Result<ExitCode, Failure> {
     let machine = super::machine::open(context)?;
-    let library = embedded::unpack(&context.library_dir()?)
-        .map_err(|error| Failure::caused("E-SIM-LIBRARY", "cannot unpack the library", &error))?;
+    let library = context.library()?;
     let mut command = if args.host_view {
         let unshare = unshare_options();
         probe_namespaces(&unshare)?;

@@ -53,6 +53,10 @@ pub(crate) fn run(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fail
         if context.uid() == 0 { failure } else { failure.exit(Exit::Permission) }
     })?;
     let simulated = matches!(gpus, GpuSource::Simulated { .. });
+    if simulated {
+        // Now, by its owner: other users of a shared machine may not write there.
+        context.library()?;
+    }
     let options = Options {
         gpus,
         state_dir: places.state_dir().to_path_buf(),
