@@ -96,8 +96,12 @@ async fn work(
         let pid = detach(context, args)?;
         context.output.line(&format!("detached child: pid {pid}"))?;
     }
-    let end =
-        if args.print { End::Done } else { compute(machine, &device, args, &mut signals).await };
+    let end = if args.print {
+        End::Done
+    } else {
+        // The boot before the line was printed: whoever read it may reboot the machine at once.
+        compute(machine, &device, args, version.value.boots, &mut signals).await
+    };
     // The process ends next, and with it everything it holds; the driver learns of it now.
     let _known = machine.end_context(device.id);
     drop(device);
@@ -163,14 +167,15 @@ async fn compute(
     machine: &SimHost,
     device: &CudaContext,
     args: &WorkloadArgs,
+    boots: u32,
     signals: &mut Signals,
 ) -> End {
     const SIGINT: u8 = 2;
     const SIGTERM: u8 = 15;
     let end = Instant::now() + Duration::from_millis(args.time.get());
     let mut look = tokio::time::interval(LOOK);
-    let boots = machine.node().map_or(0, |version| version.value.boots);
-    let mut generation = machine.generation();
+    // No generation yet, so the first look is a real one.
+    let mut generation = 0;
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(end) => return End::Done,
