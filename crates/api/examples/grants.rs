@@ -39,6 +39,9 @@ async fn one_lease(client: &Client, key: &str) -> Result<Duration, Failed> {
     let patience = Duration::from_secs(30);
     let mut lease = client.request(&request(), key).await?;
     while lease.state != LeaseState::Active {
+        if lease.state == LeaseState::Ended {
+            return Err(format!("{} ended before it was granted", lease.id).into());
+        }
         lease = client.lease_after(lease.id, lease.revision, patience).await?;
     }
     let took = begun.elapsed();
@@ -51,8 +54,10 @@ async fn one_lease(client: &Client, key: &str) -> Result<Duration, Failed> {
 
 async fn leases(client: Client, number: u32, span: Duration) -> Result<Vec<Duration>, Failed> {
     let (begun, mut times) = (Instant::now(), Vec::new());
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     while begun.elapsed() < span {
-        let key = format!("{}-{number}-{}", std::process::id(), times.len());
+        // A key that was used before would lead to the lease it led to then.
+        let key = format!("{}-{number}-{}", since_epoch.as_nanos(), times.len());
         times.push(one_lease(&client, &key).await?);
     }
     Ok(times)

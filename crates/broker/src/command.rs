@@ -193,7 +193,7 @@ pub enum Refusal {
     #[error("{0}")]
     NoSuchSlice(SelectError),
     /// No GPU answers the selector.
-    #[error("there is no {selector} here; this machine has {present}")]
+    #[error("no {selector} here; this machine has {present}")]
     NoSuchGpu {
         /// What was asked.
         selector: String,

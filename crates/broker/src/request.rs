@@ -112,7 +112,7 @@ impl fmt::Display for GpuSelector {
             Self::Index(index) => alloc::format!("GPU {index}"),
             Self::Uuid(uuid) => uuid.clone(),
             Self::Pci(address) => address.to_string(),
-            Self::Model(part) => alloc::format!("a GPU of model {part}"),
+            Self::Model(part) => alloc::format!("GPU of model {part}"),
         };
         f.write_str(&text)
     }

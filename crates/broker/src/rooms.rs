@@ -234,6 +234,9 @@ fn occupant_sentence(state: &State, world: &World<'_>, room: &Room, part: Placed
     };
     match owner.and_then(|id| state.lease(id)) {
         Some(lease) => alloc::format!("{} of {} ({what})", lease.id, lease.spec.tenant),
+        None if state.slices.contains_key(&key) => {
+            alloc::format!("a change under way ({what})")
+        }
         None if gpu.is_some_and(|gpu| gpu.instance_at(part.placement).is_some()) => {
             alloc::format!("an instance that migd did not make or that is in use ({what})")
         }

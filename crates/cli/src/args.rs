@@ -23,7 +23,6 @@ use crate::verbs;
         Exit codes: 0 done, 1 the answer is no, 2 failure, 3 usage, 4 permission, 5 busy or retry.\n\
         Under run and shell: the program's own; 124 wait expired, 125 migctl failed, 126 and 127\n\
         the program cannot be executed or found.",
-    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub struct Cli {

@@ -214,8 +214,9 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Prints what clap found and gives the exit code: help and version are success, the rest is 3.
-pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
+/// Prints what clap found and gives the exit code: help and version are success, the rest is 3, or
+/// 125 where lower codes are those of the program to run.
+pub(crate) fn refuse_usage(error: &clap::Error, under_run: bool) -> ExitCode {
     if !error.use_stderr() {
         // Help for a reader that has gone is help no less.
         let _ = error.print();
@@ -223,7 +224,7 @@ pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().ansi().to_string().replacen("error:", "migctl:", 1);
     Output::new(error_color(), 0, false).warn(text.trim_end());
-    Exit::Usage.into()
+    if under_run { Exit::Ours.into() } else { Exit::Usage.into() }
 }
 
 /// The command line was not understood, so its `--color` is not known either.

@@ -38,10 +38,22 @@ pub fn daemon_main() -> ExitCode {
     run(arguments)
 }
 
+/// Whether the exit code is a program's, so that ours must not look like one of its.
+fn runs_a_program(arguments: &[OsString]) -> bool {
+    let ours: Vec<&str> = arguments
+        .iter()
+        .skip(1)
+        .map_while(|word| word.to_str().filter(|word| *word != "--"))
+        .collect();
+    let exec = ours.windows(2).any(|pair| pair == ["sim", "exec"]);
+    exec || ours.contains(&"run") || ours.contains(&"shell")
+}
+
 fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return failure::refuse_usage(&error),
+        Err(error) => return failure::refuse_usage(&error, runs_a_program(&arguments)),
     };
     let context = Context::new(cli.global);
     match verbs::dispatch(&context, cli.command) {

@@ -191,6 +191,34 @@ fn several_slices_are_all_or_none_and_memory_is_a_need() {
     assert_eq!(output.status.code(), Some(125), "{}", told(&output));
 }
 
+/// A script must be able to tell our refusal from the program's own exit status 3.
+#[test]
+fn under_run_every_failure_of_ours_is_125() {
+    let server = Server::new("a30:1");
+    for wish in [["--profile", "foo"], ["--profile", "9g.99gb"], ["--count", "0"]] {
+        let output = server.lab.run(&[&["run"][..], &wish, &["--", "true"]].concat());
+        assert_eq!(output.status.code(), Some(125), "{wish:?}: {}", told(&output));
+    }
+    assert_eq!(server.lab.run(&["lease", "--profile", "foo"]).status.code(), Some(3));
+    let nearest = server.lab.fails(3, &["lease", "--profile", "1g.5gb"]);
+    assert!(nearest.contains("nearest: 1g.6gb"), "{nearest}");
+}
+
+/// The shell to which a lease was exported, and what it runs, is no user of the slice.
+#[test]
+fn a_released_lease_does_not_wait_for_the_shell_it_was_exported_to() {
+    let server = Server::new("a30:1");
+    let lines = server.lab.ok(&["lease", "--profile", "1g.6gb", "--name", "mine", "--export"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("{lines}\nexec sh -c 'sleep 60; true'")]);
+    let mut shell = shell.spawn().unwrap();
+    server.lab.ok(&["release", "mine"]);
+    server.until_empty();
+    assert!(server::runs(shell.id()));
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+}
+
 #[test]
 fn leases_without_a_process_live_until_released_or_expired() {
     let server = Server::new("dgx-a100");

@@ -32,7 +32,7 @@ const SLACK: Millis = Millis::from_secs(1);
 
 /// Processes that belong to a lease: the process group its command leads, or, where the command
 /// never became known, everything that inherited the lease.
-fn belonging(hands: &Hands, lease: &Lease) -> BTreeSet<ProcessId> {
+fn belonging(hands: &Hands, published: &Published, lease: &Lease) -> BTreeSet<ProcessId> {
     match &lease.spec.holder {
         Holder::Process { command: Some(command), .. } => {
             let mut members: BTreeSet<ProcessId> = group_members(command.pid, None)
@@ -46,7 +46,15 @@ fn belonging(hands: &Hands, lease: &Lease) -> BTreeSet<ProcessId> {
             }
             members
         }
-        Holder::Process { command: None, .. } | Holder::Token { .. } => inherited(hands, lease),
+        Holder::Process { command: None, .. } => inherited(hands, lease),
+        // Whoever exported the lease to a shell shares it with every program of that shell; those
+        // that use the slice are meant.
+        Holder::Token { .. } => {
+            let using =
+                lease.slices.iter().filter_map(|slice| on_slice(hands, published, slice).ok());
+            let using: BTreeSet<u32> = using.flatten().map(|(pid, _)| pid).collect();
+            inherited(hands, lease).into_iter().filter(|p| using.contains(&p.pid)).collect()
+        }
     }
 }
 
@@ -80,7 +88,7 @@ pub(crate) fn signal(hands: &Hands, published: &Published, id: LeaseId, stage: S
         Stage::Kill => &[Signal::KILL],
     };
     let users = Users::load();
-    for process in belonging(hands, lease) {
+    for process in belonging(hands, published, lease) {
         let owner = describe(process.pid, &users, Arguments::Hidden).map(|found| found.uid);
         if owner.is_some_and(|uid| uid != lease.spec.uid) {
             tracing::warn!(%id, %process, "belongs to another user now; not signalled");
@@ -100,10 +108,11 @@ pub(crate) fn look(hands: &Hands, published: &Published, id: LeaseId) -> Option<
     let lease = published.state.lease(id)?;
     let mut reasons: BTreeMap<u32, BTreeSet<&'static str>> = BTreeMap::new();
     let mut unknown = Vec::new();
-    for process in belonging(hands, lease) {
+    for process in belonging(hands, published, lease) {
         reasons.entry(process.pid).or_default().insert(BELONGS);
     }
-    for process in inherited(hands, lease) {
+    let by_process = matches!(lease.spec.holder, Holder::Process { .. });
+    for process in inherited(hands, lease).into_iter().filter(|_| by_process) {
         reasons.entry(process.pid).or_default().insert(INHERITED);
     }
     // Two searches in a row: one alone can miss a descriptor handed on while it runs.

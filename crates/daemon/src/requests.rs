@@ -56,7 +56,10 @@ pub(crate) fn parse(
             command: None,
         },
         HolderKind::Token => Holder::Token {
-            life: positive("token_life_ms", request.token_life_ms)?.unwrap_or(policy.token_life),
+            // A hard limit that is longer than the default life is meant as the end.
+            life: positive("token_life_ms", request.token_life_ms)?.unwrap_or_else(|| {
+                policy.token_life.max(request.time_ms.map_or(Millis::default(), Millis::new))
+            }),
         },
     };
     Ok(RequestSpec {

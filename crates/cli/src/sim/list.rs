@@ -19,6 +19,7 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     if context.json() {
         let data = json!({
             "presets": presets.iter().map(Row::json).collect::<Vec<_>>(),
+            "boards": model::catalog::boards().map(|board| board.id).collect::<Vec<_>>(),
             "machines": existing.iter().map(Row::json).collect::<Vec<_>>(),
         });
         context.output.data(&data)?;
@@ -27,9 +28,9 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let mut text = "Presets, for --simulate:\n".to_owned();
     text.push_str(&table_of(&presets));
     text.push_str(
-        "Also: a board of the catalog and a count, such as a30:4, or the path of a TOML \
-         file.\n",
+        "Also: a board and a count, such as a30:4, or the path of a TOML file. The boards:\n",
     );
+    text.push_str(&boards());
     if existing.is_empty() {
         text.push_str("\nNo machine exists yet; the first command on one makes it.\n");
     } else {
@@ -38,6 +39,21 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     }
     context.output.print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The ids of the catalog's boards, folded.
+fn boards() -> String {
+    let mut lines = vec![" ".to_owned()];
+    for board in model::catalog::boards() {
+        match lines.last_mut() {
+            Some(line) if line.len() + board.id.len() < 78 => {
+                line.push(' ');
+                line.push_str(board.id);
+            }
+            _ => lines.push(format!("  {}", board.id)),
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 /// A machine and its GPUs, or why it cannot be read.

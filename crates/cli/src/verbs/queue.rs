@@ -8,7 +8,6 @@ use api::{LeaseState, LeaseView};
 use clap::Args;
 use model::Millis;
 
-use crate::context::Machine;
 use crate::draw::Page;
 use crate::draw::table::{Side, Table};
 use crate::draw::text::{clean, paragraph};
@@ -41,14 +40,8 @@ pub(crate) fn run(context: &Context, _args: &QueueArgs) -> Result<ExitCode, Fail
 
 async fn waiting(context: &Context) -> Result<Vec<LeaseView>, Failure> {
     let Some(client) = connect::existing(context).await? else {
-        let absent = connect::no_daemon(context)?;
-        return match context.machine()? {
-            Machine::Simulated(_) => {
-                context.output.say(&format!("migctl: {}", absent.message));
-                Ok(Vec::new())
-            }
-            Machine::Real => Err(absent),
-        };
+        // Whether anything waits is known to the daemon alone.
+        return Err(connect::no_daemon(context)?);
     };
     let leases = client.leases().await;
     let mut waiting =
