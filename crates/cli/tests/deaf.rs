@@ -169,7 +169,8 @@ fn a_daemon_that_does_not_even_greet_is_named_and_need_not_be_waited_for() {
     kill("STOP", daemon);
     let child = server.start(&["-p", "1g.6gb", "--", "true"]);
     std::thread::sleep(Duration::from_secs(5));
-    kill("INT", child.id());
+    // Not INT, which a shell without job control has its background jobs ignore.
+    kill("TERM", child.id());
     let output = end(child);
     assert_eq!(output.status.code(), None, "the signal ends it: {}", told(&output));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
