@@ -34,18 +34,7 @@ const SLACK: Millis = Millis::from_secs(1);
 /// never became known, everything that inherited the lease.
 fn belonging(hands: &Hands, published: &Published, lease: &Lease) -> BTreeSet<ProcessId> {
     match &lease.spec.holder {
-        Holder::Process { command: Some(command), .. } => {
-            let mut members: BTreeSet<ProcessId> = group_members(command.pid, None)
-                .into_iter()
-                // A group number is used again only after the group is empty; whoever is older
-                // than the command belongs to another group of that number.
-                .filter(|member| member.start_ticks >= command.start_ticks)
-                .collect();
-            if is_alive(*command) {
-                members.insert(*command);
-            }
-            members
-        }
+        Holder::Process { command: Some(command), .. } => group_of(*command),
         Holder::Process { command: None, .. } => inherited(hands, lease),
         // Whoever exported the lease to a shell shares it with every program of that shell; those
         // that use the slice are meant.
@@ -56,6 +45,20 @@ fn belonging(hands: &Hands, published: &Published, lease: &Lease) -> BTreeSet<Pr
             inherited(hands, lease).into_iter().filter(|p| using.contains(&p.pid)).collect()
         }
     }
+}
+
+/// The process group that a command leads.
+fn group_of(command: ProcessId) -> BTreeSet<ProcessId> {
+    let mut members: BTreeSet<ProcessId> = group_members(command.pid, None)
+        .into_iter()
+        // A group number is used again only after the group is empty; whoever is older than the
+        // command belongs to another group of that number.
+        .filter(|member| member.start_ticks >= command.start_ticks)
+        .collect();
+    if is_alive(command) {
+        members.insert(command);
+    }
+    members
 }
 
 /// Processes that inherited the lease: they carry its key, and they are younger than it (numbers
@@ -108,12 +111,19 @@ pub(crate) fn look(hands: &Hands, published: &Published, id: LeaseId) -> Option<
     let lease = published.state.lease(id)?;
     let mut reasons: BTreeMap<u32, BTreeSet<&'static str>> = BTreeMap::new();
     let mut unknown = Vec::new();
-    for process in belonging(hands, published, lease) {
-        reasons.entry(process.pid).or_default().insert(BELONGS);
-    }
-    let by_process = matches!(lease.spec.holder, Holder::Process { .. });
-    for process in inherited(hands, lease).into_iter().filter(|_| by_process) {
-        reasons.entry(process.pid).or_default().insert(INHERITED);
+    let mut note = |processes: BTreeSet<ProcessId>, how| {
+        for process in processes {
+            reasons.entry(process.pid).or_default().insert(how);
+        }
+    };
+    match &lease.spec.holder {
+        Holder::Process { command: Some(command), .. } => {
+            note(group_of(*command), BELONGS);
+            note(inherited(hands, lease), INHERITED);
+        }
+        Holder::Process { command: None, .. } => note(inherited(hands, lease), BELONGS),
+        // Only those that use the slice count, and the search below finds them.
+        Holder::Token { .. } => {}
     }
     // Two searches in a row: one alone can miss a descriptor handed on while it runs.
     for _ in 0..2 {
