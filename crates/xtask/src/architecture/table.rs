@@ -20,11 +20,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sim-nvml-so", &["sim-nvml"]),
     ("driver", &["model"]),
     ("host", &["model"]),
+    ("executor", &["model", "checker", "broker", "driver", "host"]),
     ("store", &["model", "broker"]),
     ("api", &["model"]),
     (
         "daemon",
-        &["model", "checker", "planner", "broker", "sim-nvml", "driver", "host", "store", "api"],
+        &["model", "planner", "broker", "executor", "sim-nvml", "driver", "host", "store", "api"],
     ),
     ("cli", &["model", "broker", "sim-gpu", "sim-nvml", "driver", "host", "api", "daemon"]),
     ("xtask", &["model"]),

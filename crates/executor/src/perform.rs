@@ -1,0 +1,113 @@
+//! One step: the driver call, or the reset, and what came of it.
+//!
+//! Must never hide what a failed step left behind.
+
+use std::error::Error;
+
+use broker::StepOutcome;
+use driver::{DriverError, ModeChange, Outcome};
+use model::{GpuSnapshot, NodeSnapshot, Step};
+
+use crate::Machine;
+
+/// How often it is tried to close the NVML session before a reset is given up.
+const CLOSING_TRIES: u32 = 50;
+
+pub(crate) type Failed = Box<dyn Error + Send + Sync>;
+
+pub(crate) fn perform(
+    machine: &dyn Machine,
+    before: &NodeSnapshot,
+    step: &Step,
+) -> Result<StepOutcome, Failed> {
+    if let Step::ResetGpu { gpu } = step {
+        let gpu = before.gpu(gpu).ok_or("the GPU is not on this machine")?;
+        reset(machine, gpu)?;
+        return Ok(StepOutcome::Reset);
+    }
+    let outcome = machine.driver().execute(step)?;
+    translate(step, outcome)
+}
+
+/// What a failed step left in the driver all the same, so that it is ours to undo.
+pub(crate) fn what_stands(
+    machine: &dyn Machine,
+    step: &Step,
+    error: &Failed,
+) -> Option<StepOutcome> {
+    let stands = matches!(
+        error.downcast_ref::<DriverError>(),
+        Some(DriverError::Unverified { stands: true, .. })
+    );
+    let Step::CreateGpuInstance { gpu, profile, placement } = step else { return None };
+    if !stands {
+        return None;
+    }
+    let seen = machine.driver().gpu_snapshot(gpu).ok()?;
+    let instance = seen.instance_at(*placement).filter(|found| found.profile == *profile)?;
+    Some(StepOutcome::GpuInstanceCreated(instance.id))
+}
+
+/// Resets a GPU with our own NVML session closed: an open one is a client like any other, and keeps
+/// the GPU from being reset.
+fn reset(machine: &dyn Machine, gpu: &GpuSnapshot) -> Result<(), Failed> {
+    let driver = machine.driver();
+    let mut closed = driver.close();
+    for _ in 0..CLOSING_TRIES {
+        // Looks that are under way end by themselves.
+        if closed.is_ok() {
+            break;
+        }
+        machine.pause();
+        closed = driver.close();
+    }
+    let result = match closed {
+        Ok(()) => machine.reset().reset(gpu).map_err(Failed::from),
+        Err(error) => Err(error.into()),
+    };
+    driver.reopen()?;
+    result
+}
+
+fn translate(step: &Step, outcome: Outcome) -> Result<StepOutcome, Failed> {
+    Ok(match outcome {
+        Outcome::MigMode { change: ModeChange::Active, .. } => match step {
+            Step::SetMigMode { mode, .. } => StepOutcome::ModeSet(*mode),
+            Step::ResetGpu { .. }
+            | Step::DestroyComputeInstance { .. }
+            | Step::DestroyGpuInstance { .. }
+            | Step::CreateGpuInstance { .. }
+            | Step::CreateComputeInstance { .. } => {
+                return Err("the driver answered another step than was asked".into());
+            }
+        },
+        Outcome::MigMode { change: ModeChange::Pending { reason }, .. } => {
+            return Err(format!(
+                "the mode is accepted but not in force ({reason}); the GPU must be reset"
+            )
+            .into());
+        }
+        Outcome::GpuInstanceCreated { id } => StepOutcome::GpuInstanceCreated(id),
+        Outcome::ComputeInstanceCreated { id, uuid: Some(uuid), .. } => {
+            StepOutcome::ComputeInstanceCreated { id, uuid }
+        }
+        Outcome::ComputeInstanceCreated { uuid: None, .. } => {
+            return Err("the driver made a MIG device and does not tell its UUID".into());
+        }
+        Outcome::ComputeInstanceDestroyed | Outcome::GpuInstanceDestroyed => StepOutcome::Destroyed,
+    })
+}
+
+/// An error with all its causes, one after the other.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !words.contains(&text) {
+            words = format!("{words}: {text}");
+        }
+        cause = error.source();
+    }
+    words
+}
