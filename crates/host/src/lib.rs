@@ -1,9 +1,10 @@
-//! The rest of the machine, a port each: processes, holders of device nodes, capability nodes, the
-//! clock, GPU reset, user names, and where files belong.
+//! The rest of the machine, a port each: processes, holders of device nodes, capability nodes and
+//! the access to them, the clock, GPU reset, user names, and where files belong.
 //!
 //! Must never decide anything: every function reads or does one thing and says what happened.
 //! Nothing here starts a program, and no `unsafe` code is needed.
 
+pub mod access;
 pub mod clock;
 pub mod holders;
 pub mod nodes;
