@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::v1::{
-    AttachCommand, EventView, LeaseRequest, LeaseView, NodeView, Problem, VersionView,
+    AttachCommand, EventView, LeaseRequest, LeaseView, NodeView, Page, Problem, VersionView,
 };
 
 /// Why a call failed.
@@ -107,12 +107,12 @@ impl Client {
         self.call(Method::POST, "/v1/leases", Some(request), Some(key)).await
     }
 
-    /// Lists live requests and leases.
+    /// Lists live requests and leases, page by page.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn leases(&self) -> Result<Vec<LeaseView>, ClientError> {
-        self.get("/v1/leases").await
+        self.all("/v1/leases?limit=1000").await
     }
 
     /// Reads a lease by id or name.
@@ -172,11 +172,9 @@ impl Client {
         limit: u32,
         patience: Duration,
     ) -> Result<Vec<EventView>, ClientError> {
-        self.get(&format!(
-            "/v1/events?after={after}&limit={limit}&wait_ms={}",
-            patience.as_millis()
-        ))
-        .await
+        let wait = patience.as_millis();
+        let path = format!("/v1/events?after={after}&limit={limit}&wait_ms={wait}");
+        Ok(self.get::<Page<EventView>>(&path).await?.items)
     }
 
     /// The newest `limit` events, oldest first.
@@ -184,7 +182,18 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn last_events(&self, limit: u32) -> Result<Vec<EventView>, ClientError> {
-        self.get(&format!("/v1/events?last={limit}")).await
+        Ok(self.get::<Page<EventView>>(&format!("/v1/events?last={limit}")).await?.items)
+    }
+
+    /// All pages of a list; `path` has a query.
+    async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ClientError> {
+        let mut page: Page<T> = self.get(path).await?;
+        let mut items = page.items;
+        while let Some(next) = page.next {
+            page = self.get(&format!("{path}&cursor={}", escape(&next))).await?;
+            items.append(&mut page.items);
+        }
+        Ok(items)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -254,13 +263,8 @@ impl Client {
 }
 
 fn unexplained(status: StatusCode, detail: String) -> Problem {
-    Problem {
-        status: status.as_u16(),
-        code: "E-UNEXPLAINED".to_owned(),
-        title: status.canonical_reason().unwrap_or("error").to_owned(),
-        detail,
-        hint: None,
-    }
+    let title = status.canonical_reason().unwrap_or("error");
+    Problem::new(status.as_u16(), "E-UNEXPLAINED", title, detail)
 }
 
 /// Percent-encodes what may not stand in a path segment.

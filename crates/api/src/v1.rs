@@ -5,12 +5,13 @@
 
 use model::{GpuUuid, LeaseId, MigUuid};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The version of the wire format.
 pub const API_VERSION: u32 = 1;
 
 /// Who answers: `GET /v1/version`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VersionView {
     /// Version of the daemon.
     pub version: String,
@@ -23,7 +24,7 @@ pub struct VersionView {
 }
 
 /// The life a lease follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HolderKind {
     /// The process at the other end of the socket.
@@ -34,7 +35,7 @@ pub enum HolderKind {
 
 /// A request for slices: the body of `POST /v1/leases`. One of `profile`, `gpu_mem` and `compute`
 /// must be there; `profile` excludes the other two.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseRequest {
     /// A profile in any form (`1g.10gb`, `7g`, `19`).
@@ -82,7 +83,7 @@ const fn one() -> u32 {
 }
 
 /// Where a request or lease stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseState {
     /// It waits.
@@ -98,7 +99,7 @@ pub enum LeaseState {
 }
 
 /// Why a lease ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndKind {
     /// Given back.
@@ -124,9 +125,10 @@ pub enum EndKind {
 }
 
 /// A slice as its holder needs to know it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SliceView {
     /// UUID for `CUDA_VISIBLE_DEVICES`.
+    #[schema(value_type = String)]
     pub uuid: MigUuid,
     /// Its profile.
     pub profile: String,
@@ -137,6 +139,7 @@ pub struct SliceView {
     /// NVML index of its GPU.
     pub gpu_index: u32,
     /// UUID of its GPU.
+    #[schema(value_type = String)]
     pub gpu_uuid: GpuUuid,
     /// Product name of its GPU.
     pub gpu_name: String,
@@ -151,9 +154,10 @@ pub struct SliceView {
 }
 
 /// A request or lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeaseView {
     /// Its id.
+    #[schema(value_type = String)]
     pub id: LeaseId,
     /// Its name.
     pub name: Option<String>,
@@ -208,7 +212,7 @@ pub struct LeaseView {
 }
 
 /// The body of `POST /v1/leases/{id}/command`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttachCommand {
     /// Pid of the command; a child of the calling process.
@@ -216,7 +220,7 @@ pub struct AttachCommand {
 }
 
 /// What an instance is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceUse {
     /// A lease has it.
@@ -232,7 +236,7 @@ pub enum InstanceUse {
 }
 
 /// A process on an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessView {
     /// Its pid.
     pub pid: u32,
@@ -245,20 +249,21 @@ pub struct ProcessView {
 }
 
 /// A compute instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ComputeInstanceView {
     /// Its id.
     pub id: u32,
     /// Its name (`1c.3g.20gb` for a part).
     pub profile: String,
     /// UUID of the MIG device.
+    #[schema(value_type = Option<String>)]
     pub uuid: Option<MigUuid>,
     /// Processes on it.
     pub processes: Vec<ProcessView>,
 }
 
 /// A GPU instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InstanceView {
     /// Its id.
     pub id: u32,
@@ -275,6 +280,7 @@ pub struct InstanceView {
     /// What it is for.
     pub used: InstanceUse,
     /// Its lease.
+    #[schema(value_type = Option<String>)]
     pub lease: Option<LeaseId>,
     /// The lease's name.
     pub lease_name: Option<String>,
@@ -285,7 +291,7 @@ pub struct InstanceView {
 }
 
 /// How many more slices of a profile a GPU could hold now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RoomView {
     /// The profile.
     pub profile: String,
@@ -294,7 +300,7 @@ pub struct RoomView {
 }
 
 /// MIG mode in words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MigView {
     /// Cut into slices.
@@ -310,11 +316,12 @@ pub enum MigView {
 }
 
 /// A GPU.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GpuView {
     /// NVML index.
     pub index: u32,
     /// UUID.
+    #[schema(value_type = String)]
     pub uuid: GpuUuid,
     /// Product name.
     pub name: String,
@@ -339,7 +346,7 @@ pub struct GpuView {
 }
 
 /// The machine: `GET /v1/node`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeView {
     /// Host name.
     pub host: String,
@@ -360,7 +367,7 @@ pub struct NodeView {
 }
 
 /// One event of the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventView {
     /// Its number.
     pub seq: u64,
@@ -369,23 +376,56 @@ pub struct EventView {
     /// What kind (`granted`).
     pub kind: String,
     /// The lease it is about.
+    #[schema(value_type = Option<String>)]
     pub lease: Option<LeaseId>,
     /// One sentence.
     pub message: String,
 }
 
 /// A problem (RFC 9457): the body of every error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
+    /// A stable URI of the kind of problem, made from its code.
+    #[serde(rename = "type", default)]
+    pub kind: String,
     /// HTTP status.
     pub status: u16,
-    /// A stable code (`E-PROFILE-UNKNOWN`).
+    /// A stable code (`E-PROFILE-UNKNOWN`); `docs/errors.md` lists all.
     pub code: String,
-    /// What is wrong.
+    /// What is wrong, for all of this status.
     pub title: String,
     /// What failed, where and why.
     pub detail: String,
+    /// The path of the call that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem without a hint.
+    pub fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
+        let name = code.strip_prefix("E-").unwrap_or(code).to_lowercase();
+        Self {
+            kind: format!("https://migd.dev/problems/{name}"),
+            status,
+            code: code.to_owned(),
+            title: title.to_owned(),
+            detail: detail.into(),
+            instance: None,
+            hint: None,
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// The `cursor` of the next page; absent on the last one.
+    #[serde(default)]
+    pub next: Option<String>,
 }

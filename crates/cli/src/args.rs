@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Held(verbs::held::HeldArgs),
     #[command(hide = true)]
     Man(verbs::man::ManArgs),
+    #[command(hide = true)]
+    Openapi(verbs::openapi::OpenapiArgs),
 }
 
 #[cfg(test)]

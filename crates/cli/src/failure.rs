@@ -237,13 +237,8 @@ mod tests {
     use super::*;
 
     fn refused(status: u16) -> ClientError {
-        ClientError::Refused(Problem {
-            status,
-            code: "E-X".into(),
-            title: "title".into(),
-            detail: "the detail".into(),
-            hint: Some("do this".into()),
-        })
+        let problem = Problem::new(status, "E-X", "title", "the detail");
+        ClientError::Refused(Problem { hint: Some("do this".into()), ..problem })
     }
 
     #[test]

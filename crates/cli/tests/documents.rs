@@ -49,6 +49,29 @@ fn man_pages_are_up_to_date() {
     );
 }
 
+#[test]
+fn the_description_of_the_api_is_up_to_date() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_migctl"));
+    let made = command.arg("openapi").output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let kept = fs::read(docs().join("openapi.json")).unwrap();
+    assert!(
+        made.stdout == kept,
+        "docs/openapi.json differs: run `cargo run -- openapi > docs/openapi.json`"
+    );
+    let described: Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(described["openapi"], "3.1.0");
+    for (path, item) in described["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let name = format!("{method} {path}");
+            assert!(operation["summary"].is_string(), "{name} has no summary");
+            assert!(operation["operationId"].is_string(), "{name} has no operationId");
+            let answers = operation["responses"].as_object().unwrap();
+            assert!(answers.keys().any(|status| status.starts_with('2')), "{name}");
+        }
+    }
+}
+
 /// The example file of `docs/simulator.md` makes the machine it says.
 #[test]
 fn the_described_machine_can_be_simulated() {

@@ -32,6 +32,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// The socket to listen on.
     pub socket: PathBuf,
+    /// The socket for administrators (mode 0600).
+    pub admin_socket: PathBuf,
     /// Whether other users may connect (socket mode 0666 instead of 0600).
     pub shared: bool,
     /// Whether MIG mode may be enabled on empty GPUs.

@@ -8,7 +8,7 @@ use broker::{GpuSelector, Holder, Patience, Policy, RequestSpec, Wanted};
 use model::geometry::Need;
 use model::{BootId, MemoryRequest, Millis, NodeSnapshot, ProcessId, ProfileSelector, Tenant, Uid};
 
-use crate::problem::Failure;
+use crate::serve::Failure;
 
 /// The driver branch from which one process may use several MIG devices (CUDA 12 with R570, MIG
 /// User Guide).

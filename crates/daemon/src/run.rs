@@ -25,11 +25,11 @@ use tokio::sync::{oneshot, watch};
 use crate::actor::{Actor, Envelope, Message};
 use crate::executor::Locks;
 use crate::hands::Hands;
-use crate::http::{self, App, PeerInfo};
 use crate::machine::Machine;
 use crate::observer;
 use crate::options::{DaemonError, GpuSource, Options};
 use crate::published::Published;
+use crate::serve::{self, App, Doors};
 use crate::watch::Watcher;
 
 /// Where the clock's record is kept in the journal.
@@ -164,11 +164,13 @@ async fn serve(
         own_uid: Uid::new(rustix::process::geteuid().as_raw()),
         last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
     };
-    let listener = listen(&options.socket, options.shared)?;
+    let doors = Doors {
+        users: listen(&options.socket, if options.shared { 0o666 } else { 0o600 })?,
+        admins: listen(&options.admin_socket, 0o600)?,
+    };
     tracing::info!(socket = %options.socket.display(), "listening");
     let idle = leave_when_idle(options.leave_when_idle, app.clone(), published);
-    let service = http::router(app).into_make_service_with_connect_info::<PeerInfo>();
-    let server = tokio::spawn(async move { axum::serve(listener, service).await });
+    let server = tokio::spawn(serve::serve(doors, serve::router(app)));
     let result = tokio::select! {
         told = told_to_stop() => told,
         _ = &mut actor.ended => Err(DaemonError::System {
@@ -176,12 +178,13 @@ async fn serve(
             source: io::Error::other("the actor broke down; leases stay as they are"),
         }),
         () = idle => Ok(()),
-        ended = server => match ended {
-            Ok(Err(source)) => Err(DaemonError::System { what: "serve the socket", source }),
-            _ => Ok(()),
-        },
+        ended = server => ended.map_err(|error| DaemonError::System {
+            what: "serve the socket",
+            source: io::Error::other(error),
+        }),
     };
     let _ = fs::remove_file(&options.socket);
+    let _ = fs::remove_file(&options.admin_socket);
     let _ = inbox.send(Message::Stop);
     let _ = tokio::task::spawn_blocking(move || actor.thread.join()).await;
     tracing::info!("ending; leases stay as they are");
@@ -300,7 +303,7 @@ const fn seconds_since_2025(now: Timestamp) -> u64 {
 }
 
 /// Binds the socket; one that a dead daemon left is replaced (the lock says that it is dead).
-fn listen(socket: &Path, shared: bool) -> Result<UnixListener, DaemonError> {
+fn listen(socket: &Path, mode: u32) -> Result<UnixListener, DaemonError> {
     let file = |source| DaemonError::File { path: socket.to_owned(), source };
     if let Some(folder) = socket.parent() {
         fs::create_dir_all(folder).map_err(file)?;
@@ -312,7 +315,6 @@ fn listen(socket: &Path, shared: bool) -> Result<UnixListener, DaemonError> {
     let fresh = Path::new(&fresh);
     let _ = fs::remove_file(fresh);
     let listener = UnixListener::bind(fresh).map_err(file)?;
-    let mode = if shared { 0o666 } else { 0o600 };
     fs::set_permissions(fresh, fs::Permissions::from_mode(mode)).map_err(file)?;
     fs::rename(fresh, socket).map_err(file)?;
     Ok(listener)

@@ -61,6 +61,7 @@ pub(crate) fn run(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fail
         gpus,
         state_dir: places.state_dir().to_path_buf(),
         socket: places.socket(),
+        admin_socket: places.admin_socket(),
         shared: context.options.shared,
         auto_mig: args.auto_mig || simulated,
         leave_when_idle: args.leave_when_idle.map(span),

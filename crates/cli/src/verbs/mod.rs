@@ -10,6 +10,7 @@ pub(crate) mod gpus;
 pub(crate) mod held;
 pub(crate) mod lease;
 pub(crate) mod man;
+pub(crate) mod openapi;
 pub(crate) mod profiles;
 pub(crate) mod queue;
 pub(crate) mod release;
@@ -43,6 +44,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Completions(args) => completions::run(context, &args),
         Command::Held(args) => held::run(context, &args),
         Command::Man(args) => man::run(context, &args),
+        Command::Openapi(args) => openapi::run(context, &args),
     }
 }
 

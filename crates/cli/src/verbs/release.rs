@@ -164,15 +164,7 @@ mod tests {
 
     #[test]
     fn an_unknown_lease_is_a_negative_answer() {
-        let problem = |status| {
-            ClientError::Refused(api::Problem {
-                status,
-                code: "E-X".into(),
-                title: "t".into(),
-                detail: "d".into(),
-                hint: None,
-            })
-        };
+        let problem = |status| ClientError::Refused(api::Problem::new(status, "E-X", "t", "d"));
         assert_eq!(refused("release", "L7", &problem(404)).exit, Exit::Negative);
         assert_eq!(refused("release", "L7", &problem(403)).exit, Exit::Permission);
         assert_eq!(refused("release", "L7", &problem(409)).exit, Exit::Busy);

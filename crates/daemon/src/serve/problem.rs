@@ -4,30 +4,49 @@
 
 use api::Problem;
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker::Refusal;
 use store::StoreError;
 
 use crate::actor::Rejected;
 
+/// The media type of problems.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
 /// A problem on its way out.
-#[derive(Debug)]
-pub(crate) struct Failure(pub(crate) Box<Problem>);
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    problem: Box<Problem>,
+    /// When trying again may help, in seconds.
+    retry_after: Option<u64>,
+}
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem {
-            status: status.as_u16(),
-            code: code.to_owned(),
-            title: status.canonical_reason().unwrap_or("error").to_owned(),
-            detail: detail.into(),
-            hint: None,
-        }))
+        let title = status.canonical_reason().unwrap_or("error");
+        let passes =
+            matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        Self {
+            problem: Box::new(Problem::new(status.as_u16(), code, title, detail)),
+            retry_after: passes.then_some(1),
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// Says after how many seconds trying again may help.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Names the call that failed.
+    pub(crate) fn instance(mut self, path: &str) -> Self {
+        self.problem.instance = Some(path.to_owned());
         self
     }
 
@@ -39,14 +58,34 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "E-ENDING", "the daemon is ending")
             .hint("try again in a moment")
     }
+
+    pub(crate) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "E-INTERNAL", detail)
+            .hint("please report it with the daemon's log")
+    }
+
+    /// The code and the sentence, for the audit.
+    pub(crate) fn code(&self) -> &str {
+        &self.problem.code
+    }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        (status, kind, Json(*self.0)).into_response()
+            StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.problem.as_ref())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // The gate names the call and the audit the code: neither is known here.
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
@@ -91,7 +130,7 @@ impl From<Refusal> for Failure {
             | Refusal::WrongPhase { .. } => StatusCode::CONFLICT,
         };
         let mut failure = Self::new(status, refusal.code(), refusal.to_string());
-        failure.0.hint = refusal.hint();
+        failure.problem.hint = refusal.hint();
         failure
     }
 }

@@ -1,0 +1,275 @@
+//! Requests and leases.
+//!
+//! Must never act on a lease that belongs to another user than the caller without the broker
+//! agreeing.
+
+use std::time::Duration;
+
+use api::{AttachCommand, LeaseRequest, LeaseView, Page};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use broker::{Command, Event, Holder, Lease, Peer, Reply};
+use host::Users;
+use model::LeaseId;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::actor::Message;
+use crate::published::Published;
+use crate::requests::{self, Asker};
+use crate::serve::events::{PATIENCE_MAX, SEQ_MAX};
+use crate::serve::extract::{Body, Params, Segment};
+use crate::serve::page::{Paging, page};
+use crate::serve::{App, Caller, Failure};
+use crate::views;
+
+/// The view of a lease, live or over.
+pub(super) async fn view(app: &App, name: &str, by: Peer) -> Result<LeaseView, Failure> {
+    let published = app.picture();
+    if let Some(lease) = find(&published, name, by) {
+        return Ok(views::live_lease(&published, &lease, by));
+    }
+    let id = name.parse::<LeaseId>().ok().filter(|id| id.get() <= SEQ_MAX);
+    let id = id.ok_or_else(|| no_such_lease(name))?;
+    let history = app.read(|reply| Message::History { lease: id, reply }).await?;
+    let mut fold = broker::State::default();
+    for recorded in &history {
+        if let Event::Ended { lease, reason } = &recorded.event
+            && let Some(last) = fold.lease(*lease)
+        {
+            return Ok(views::ended_lease(&published, last, reason, recorded.seq, by));
+        }
+        fold.apply(recorded.at, &recorded.event);
+    }
+    // It ended between the two looks and its end is not in the picture yet, or never was.
+    Err(no_such_lease(name))
+}
+
+/// The live lease a path names by id or by name.
+fn find(published: &Published, name: &str, by: Peer) -> Option<Lease> {
+    if let Ok(id) = name.parse::<LeaseId>() {
+        return published.state.lease(id).cloned();
+    }
+    let named = |lease: &&Lease| lease.spec.name.as_deref() == Some(name);
+    let mut of_name = published.state.leases.values().filter(named);
+    let own = of_name.clone().find(|lease| lease.spec.uid == by.uid);
+    own.or_else(|| if by.admin { of_name.next() } else { None }).cloned()
+}
+
+fn no_such_lease(name: &str) -> Failure {
+    Failure::new(
+        StatusCode::NOT_FOUND,
+        "E-LEASE-UNKNOWN",
+        format!("there is no lease or request {name}"),
+    )
+    .hint("`migctl status` and `migctl queue` list what there is")
+}
+
+/// List live requests and leases
+#[utoipa::path(
+    get, path = "/v1/leases", tag = "leases", operation_id = "list_leases",
+    params(Paging),
+    responses((status = OK, body = Page<LeaseView>))
+)]
+pub(super) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Page<LeaseView>>, Failure> {
+    let limit = paging.limit()?;
+    let after = paging.after("leases")?.unwrap_or(0);
+    let mut found = views::leases(&app.picture(), caller.peer());
+    found.retain(|lease| lease.id.get() > after);
+    Ok(Json(page("leases", found, limit, |lease| lease.id.get())))
+}
+
+/// Ask for slices
+///
+/// The answer comes at once, and need not have slices yet: read the lease with `after` its
+/// revision and `wait_ms` until it is active.
+#[utoipa::path(
+    post, path = "/v1/leases", tag = "leases", operation_id = "request_lease",
+    request_body = LeaseRequest,
+    responses(
+        (status = CREATED, body = LeaseView, headers(("location" = String, description = "Its path"))),
+        (status = BAD_REQUEST, description = "E-REQUEST"),
+        (status = CONFLICT, description = "E-NO-ROOM, E-MIG-OFF, E-NAME-TAKEN"),
+        (status = UNPROCESSABLE_ENTITY, description = "E-REQUEST, E-PROFILE-SYNTAX, \
+            E-PROFILE-UNKNOWN, E-MEMORY-SYNTAX, E-COMPUTE-SYNTAX, E-COUNT, E-SEVERAL-SLICES, \
+            E-GPU-SELECTOR, E-GPU-UNKNOWN, E-NEVER-FITS, E-KEY-REUSED"),
+        (status = TOO_MANY_REQUESTS, description = "E-TOO-MANY-WAITING, E-TOO-FAST"),
+    )
+)]
+pub(super) async fn request(
+    State(app): State<App>,
+    caller: Caller,
+    Body(body): Body<LeaseRequest>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<LeaseView>), Failure> {
+    let by = caller.peer();
+    let asker = Asker { tenant: caller.tenant(), uid: by.uid, process: caller.process() };
+    let picture = app.picture();
+    let spec = requests::parse(body, asker, &app.boot, &picture.policy, &picture.observed)?;
+    let key = caller.key.as_deref().map(|key| (by.uid.get(), key.to_owned()));
+    let (reply, published) = app.ask_once(Command::Request(spec), key).await?;
+    let view = answer(&app, reply, &published, by).await?;
+    let location = format!("/v1/leases/{}", view.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
+}
+
+async fn answer(
+    app: &App,
+    reply: Reply,
+    published: &Published,
+    by: Peer,
+) -> Result<LeaseView, Failure> {
+    let Reply::Lease(id) = reply else {
+        return Err(Failure::internal("the broker named no lease"));
+    };
+    match published.state.lease(id) {
+        Some(lease) => Ok(views::live_lease(published, lease, by)),
+        None => view(app, &id.to_string(), by).await,
+    }
+}
+
+/// What a reader of a lease has seen.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Since {
+    /// Answer once the lease's revision exceeds this one.
+    after: Option<u64>,
+    /// With `after`: at the latest after so many milliseconds, at most a minute.
+    wait_ms: Option<u64>,
+}
+
+/// Read a request or lease, live or over
+#[utoipa::path(
+    get, path = "/v1/leases/{lease}", tag = "leases", operation_id = "read_lease",
+    params(("lease" = String, Path, description = "Its id, or the name of a live one"), Since),
+    responses(
+        (status = OK, body = LeaseView),
+        (status = NOT_FOUND, description = "E-LEASE-UNKNOWN"),
+    )
+)]
+pub(super) async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Segment(name): Segment<String>,
+    Params(since): Params<Since>,
+) -> Result<Json<LeaseView>, Failure> {
+    let by = caller.peer();
+    let patience = Duration::from_millis(since.wait_ms.unwrap_or(0)).min(PATIENCE_MAX);
+    let mut news = app.published.clone();
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        if is_news(&news.borrow_and_update(), &name, since.after) {
+            return Ok(Json(view(&app, &name, by).await?));
+        }
+        match tokio::time::timeout_at(deadline, news.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(Failure::ending()),
+            Err(_) => return Ok(Json(view(&app, &name, by).await?)),
+        }
+    }
+}
+
+/// Whether there is more to tell of a lease than whoever asks has seen. Cheap: many wait at once.
+fn is_news(published: &Published, name: &str, seen: Option<u64>) -> bool {
+    let Ok(id) = name.parse::<LeaseId>() else { return true };
+    let revision = published.revisions.get(&id);
+    seen.is_none_or(|seen| revision.is_none_or(|revision| *revision > seen))
+}
+
+/// The lease a mutating path names; acting on another user's is the broker's to refuse.
+pub(super) fn named(app: &App, name: &str, by: Peer) -> Result<Lease, Failure> {
+    let published = app.picture();
+    find(&published, name, by).ok_or_else(|| no_such_lease(name))
+}
+
+/// Give a lease back, or withdraw a request
+#[utoipa::path(
+    delete, path = "/v1/leases/{lease}", tag = "leases", operation_id = "release_lease",
+    params(("lease" = String, Path, description = "Its id or name")),
+    responses(
+        (status = OK, body = LeaseView),
+        (status = FORBIDDEN, description = "E-NOT-YOURS"),
+        (status = NOT_FOUND, description = "E-LEASE-UNKNOWN"),
+        (status = CONFLICT, description = "E-WRONG-PHASE"),
+    )
+)]
+pub(super) async fn release(
+    State(app): State<App>,
+    caller: Caller,
+    Segment(name): Segment<String>,
+) -> Result<Json<LeaseView>, Failure> {
+    let by = caller.peer();
+    let lease = named(&app, &name, by)?;
+    let holder = match &lease.spec.holder {
+        Holder::Process { client, .. } => caller.process() == Some(*client),
+        Holder::Token { .. } => false,
+    };
+    let command = Command::End { lease: lease.id, by, holder };
+    let (reply, published) = app.ask(command).await?;
+    Ok(Json(answer(&app, reply, &published, by).await?))
+}
+
+/// Tell which process uses the lease
+///
+/// It must be a running child of the calling process, so this works over the unix sockets alone.
+#[utoipa::path(
+    post, path = "/v1/leases/{lease}/command", tag = "leases", operation_id = "attach_command",
+    params(("lease" = String, Path, description = "Its id or name")),
+    request_body = AttachCommand,
+    responses(
+        (status = OK, body = LeaseView),
+        (status = FORBIDDEN, description = "E-NOT-YOURS"),
+        (status = NOT_FOUND, description = "E-LEASE-UNKNOWN"),
+        (status = CONFLICT, description = "E-NOT-A-CHILD, E-WRONG-PHASE"),
+    )
+)]
+pub(super) async fn attach(
+    State(app): State<App>,
+    caller: Caller,
+    Segment(name): Segment<String>,
+    Body(body): Body<AttachCommand>,
+) -> Result<Json<LeaseView>, Failure> {
+    let by = caller.peer();
+    let lease = named(&app, &name, by)?;
+    let users = Users::load();
+    let found = host::processes::describe(body.pid, &users, host::processes::Arguments::Hidden);
+    let found = found.filter(|found| {
+        // Only a child of the caller: a lease must not reach out for somebody else's process.
+        Some(found.parent) == caller.process().map(|process| process.pid)
+    });
+    let command = found.map(|found| found.process).ok_or_else(|| {
+        Failure::new(
+            StatusCode::CONFLICT,
+            "E-NOT-A-CHILD",
+            format!("pid {} is not a running child of the calling process", body.pid),
+        )
+    })?;
+    let (reply, published) = app.ask(Command::Attach { lease: lease.id, by, command }).await?;
+    Ok(Json(answer(&app, reply, &published, by).await?))
+}
+
+/// Renew the token of a lease
+#[utoipa::path(
+    post, path = "/v1/leases/{lease}/renew", tag = "leases", operation_id = "renew_lease",
+    params(("lease" = String, Path, description = "Its id or name")),
+    responses(
+        (status = OK, body = LeaseView),
+        (status = FORBIDDEN, description = "E-NOT-YOURS"),
+        (status = NOT_FOUND, description = "E-LEASE-UNKNOWN"),
+        (status = CONFLICT, description = "E-WRONG-PHASE"),
+    )
+)]
+pub(super) async fn renew(
+    State(app): State<App>,
+    caller: Caller,
+    Segment(name): Segment<String>,
+) -> Result<Json<LeaseView>, Failure> {
+    let by = caller.peer();
+    let lease = named(&app, &name, by)?;
+    let (reply, published) = app.ask(Command::Renew { lease: lease.id, by }).await?;
+    Ok(Json(answer(&app, reply, &published, by).await?))
+}

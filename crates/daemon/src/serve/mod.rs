@@ -1,0 +1,136 @@
+//! The API: routes, and what their handlers share.
+//!
+//! Each noun has a file. A handler takes a [`Caller`], whom the [gate](gate) has let in, and what
+//! the extractors of [`extract`] make of body, query and path; every refusal is a [`Failure`].
+//! `#[utoipa::path]` describes the route, and `routes!` takes path and method from there, so that
+//! no route can be served without being described. A call that is not safe (POST, DELETE, …) is
+//! audited, limited and idempotent by key without its handler doing anything for it.
+//!
+//! Must never decide anything about leases.
+
+#![allow(unused_qualifications, reason = "what utoipa's macros write names types in full")]
+
+mod caller;
+mod events;
+mod extract;
+mod gate;
+mod leases;
+mod listen;
+mod node;
+mod openapi;
+mod page;
+mod problem;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use broker::{Command, Reply};
+use host::DaemonClock;
+use model::{BootId, Uid};
+use tokio::sync::{oneshot, watch};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::actor::{Envelope, Message};
+use crate::published::Published;
+
+pub(crate) use caller::Caller;
+pub(crate) use listen::{Doors, serve};
+pub use openapi::openapi;
+pub(crate) use problem::Failure;
+
+/// The largest body any call needs, several times over.
+pub(crate) const BODY_MAX: usize = 64 * 1024;
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) inbox: Sender<Message>,
+    pub(crate) published: watch::Receiver<Published>,
+    pub(crate) boot: BootId,
+    pub(crate) clock: Arc<DaemonClock>,
+    pub(crate) simulated: Option<String>,
+    pub(crate) own_uid: Uid,
+    /// When the last call came, on the daemon's clock.
+    pub(crate) last_call: Arc<AtomicU64>,
+}
+
+impl App {
+    /// Somebody needs this daemon.
+    fn called(&self) {
+        self.last_call.store(self.clock.now().as_millis(), Ordering::Relaxed);
+    }
+
+    /// The newest picture, with the time of now.
+    pub(crate) fn picture(&self) -> Published {
+        let mut picture = self.published.borrow().clone();
+        picture.now = self.clock.now();
+        picture
+    }
+
+    /// Has a command decided and committed.
+    pub(crate) async fn ask(&self, command: Command) -> Result<(Reply, Published), Failure> {
+        self.ask_once(command, None).await
+    }
+
+    /// As [`App::ask`]; the lease a key led to before is the answer again, even if the daemon was
+    /// killed in between. Only for commands that are answered with a lease.
+    pub(crate) async fn ask_once(
+        &self,
+        command: Command,
+        key: Option<(u32, String)>,
+    ) -> Result<(Reply, Published), Failure> {
+        let (reply, answer) = oneshot::channel();
+        let envelope = Box::new(Envelope { command, key, reply: Some(reply) });
+        self.inbox.send(Message::Command(envelope)).map_err(|_| Failure::ending())?;
+        Ok(answer.await.map_err(|_| Failure::ending())??)
+    }
+
+    /// Asks the actor for something from the journal.
+    pub(crate) async fn read<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, store::StoreError>>) -> Message,
+    ) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(message(reply)).map_err(|_| Failure::ending())?;
+        let found = answer.await.map_err(|_| Failure::ending())?;
+        found.map_err(|error| Failure::from(&error))
+    }
+}
+
+/// The routes, each with its description.
+fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(node::version))
+        .routes(routes!(node::node))
+        .routes(routes!(openapi::document))
+        .routes(routes!(leases::list, leases::request))
+        .routes(routes!(leases::read, leases::release))
+        .routes(routes!(leases::attach))
+        .routes(routes!(leases::renew))
+        .routes(routes!(events::list))
+}
+
+/// The routes behind the gate.
+pub(crate) fn router(app: App) -> Router {
+    let (routes, _) = described().split_for_parts();
+    routes
+        .fallback(|| async {
+            Failure::new(StatusCode::NOT_FOUND, "E-NO-SUCH-PATH", "there is nothing at this path")
+                .hint("/v1/openapi.json describes every path")
+        })
+        .method_not_allowed_fallback(|| async {
+            Failure::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "E-METHOD",
+                "this path does not take that method",
+            )
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), gate::pass))
+        .with_state(app)
+}

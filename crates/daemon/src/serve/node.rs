@@ -1,0 +1,30 @@
+//! Who answers, and the machine.
+//!
+//! Must never start anything: these are read by everybody, often.
+
+use api::{NodeView, VersionView};
+use axum::Json;
+use axum::extract::State;
+
+use crate::serve::{App, Caller};
+use crate::views;
+
+/// Tell who answers
+#[utoipa::path(
+    get, path = "/v1/version", tag = "node",
+    responses((status = OK, body = VersionView))
+)]
+pub(super) async fn version(State(app): State<App>) -> Json<VersionView> {
+    Json(VersionView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api: api::API_VERSION,
+        pid: std::process::id(),
+        simulated: app.simulated.clone(),
+    })
+}
+
+/// Show the machine: its GPUs, their slices, live leases
+#[utoipa::path(get, path = "/v1/node", tag = "node", responses((status = OK, body = NodeView)))]
+pub(super) async fn node(State(app): State<App>, caller: Caller) -> Json<NodeView> {
+    Json(views::node(&app.picture(), app.simulated.clone(), caller.peer()))
+}
