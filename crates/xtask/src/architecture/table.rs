@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("host", &["model"]),
     ("executor", &["model", "checker", "broker", "driver", "host"]),
     ("store", &["model", "broker"]),
+    ("config", &["model", "broker"]),
     ("api", &["model"]),
     (
         "daemon",

@@ -1,0 +1,193 @@
+//! The broker's rules as an owner writes them: names of users, hours, amounts.
+//!
+//! Must never mean something else than `docs/config.md` says of the key of the same name.
+
+use broker::GpuSelector;
+use model::{MemoryMib, Millis, ProfileName};
+
+use crate::calendar::Hours;
+
+/// `[requests]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requests {
+    /// The most slices one request may name.
+    pub max_count: u32,
+    /// Grants of one request that may fail in the driver before it is given up.
+    pub max_failures: u32,
+    /// Life of a lease held by a token when its owner named none.
+    pub token_life: Millis,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { max_count: 512, max_failures: 3, token_life: Millis::from_secs(8 * 3600) }
+    }
+}
+
+/// `[fair_share]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FairShare {
+    /// After this time a use of the machine counts half.
+    pub half_life: Millis,
+}
+
+impl Default for FairShare {
+    fn default() -> Self {
+        Self { half_life: Millis::from_secs(24 * 3600) }
+    }
+}
+
+/// `[queue]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// How long the oldest request must have been blocked before room is kept free for it.
+    pub drain_after: Millis,
+    /// How long a booked place waits for its owner.
+    pub no_show: Millis,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { drain_after: Millis::from_secs(60), no_show: Millis::from_secs(15 * 60) }
+    }
+}
+
+/// `[reclaim]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reclaim {
+    /// After which idle time a lease is warned; `None`: never.
+    pub idle_after: Option<Millis>,
+    /// From the warning to the end.
+    pub warn_for: Millis,
+    /// Hours in which nothing idle is taken.
+    pub protected: Vec<Hours>,
+}
+
+impl Default for Reclaim {
+    fn default() -> Self {
+        Self { idle_after: None, warn_for: Millis::from_secs(600), protected: Vec::new() }
+    }
+}
+
+/// `[preemption]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preemption {
+    /// From the notice to what it announces.
+    pub notice: Millis,
+}
+
+impl Default for Preemption {
+    fn default() -> Self {
+        Self { notice: Millis::from_secs(60) }
+    }
+}
+
+/// `[repartition]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repartition {
+    /// The most rearrangements of idle room an hour.
+    pub per_hour: u32,
+    /// How long one must have looked worthwhile before it is begun.
+    pub hysteresis: Millis,
+    /// The most idle slices made ahead of requests on one GPU.
+    pub warm_ahead: u32,
+}
+
+impl Default for Repartition {
+    fn default() -> Self {
+        Self { per_hour: 12, hysteresis: Millis::from_secs(30), warm_ahead: 0 }
+    }
+}
+
+/// The rank of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// After everybody else.
+    Low,
+    /// As most.
+    #[default]
+    Normal,
+    /// Before others.
+    High,
+}
+
+/// An amount of slices and memory; what is `None` does not bind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Slices; a whole GPU counts as the most slices it could be cut into.
+    pub slices: Option<u32>,
+    /// Usable memory.
+    pub memory: Option<MemoryMib>,
+}
+
+/// What holds for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRules {
+    /// Its share of the machine against the others'.
+    pub weight: u32,
+    /// What it gets back from borrowers when it wants it.
+    pub guaranteed: Amount,
+    /// What it never exceeds.
+    pub cap: Amount,
+    /// Hard limit of leases whose owner named none.
+    pub default_time: Option<Millis>,
+    /// The longest hard limit it may ask for.
+    pub max_time: Option<Millis>,
+    /// Estimate for leases whose owner named none.
+    pub default_expect: Option<Millis>,
+    /// The best rank its members may ask for.
+    pub max_priority: Priority,
+    /// After which idle time its leases are warned; `None`: never.
+    pub idle_limit: Option<Millis>,
+    /// Whether its members may ask that an idle lease stays.
+    pub may_hold_idle: bool,
+    /// Whether its members may book.
+    pub may_book: bool,
+}
+
+impl Default for TenantRules {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            guaranteed: Amount::default(),
+            cap: Amount::default(),
+            default_time: None,
+            max_time: None,
+            default_expect: None,
+            max_priority: Priority::Normal,
+            idle_limit: None,
+            may_hold_idle: true,
+            may_book: true,
+        }
+    }
+}
+
+/// `[tenants.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// Names of users who belong to it.
+    pub users: Vec<String>,
+    /// Names of groups whose members belong to it.
+    pub groups: Vec<String>,
+    /// What holds for it.
+    pub rules: TenantRules,
+}
+
+/// `[[window]]`: room kept for a tenant by the week.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Its name; no other window has it.
+    pub name: String,
+    /// Whom it is kept for.
+    pub tenant: String,
+    /// Which slices.
+    pub profile: ProfileName,
+    /// How many.
+    pub count: u32,
+    /// On which GPUs.
+    pub gpu: GpuSelector,
+    /// When.
+    pub hours: Hours,
+}
