@@ -144,7 +144,7 @@ impl Driver {
             &mut handle,
         ))?;
         let symbols = change.symbols();
-        let read = read_back(|| {
+        let read = read_back(self.pauses, || {
             let made = describe(symbols, handle)?;
             Ok((made, gpu_instances_of(symbols, change.device, profile)?))
         });
@@ -199,7 +199,7 @@ impl Driver {
             create_compute(change.symbols(), &instance, geometry.as_deref(), profile, placement);
         let handle = change.checked(handle)?;
         let symbols = change.symbols();
-        let read = read_back(|| {
+        let read = read_back(self.pauses, || {
             let made = describe_compute(symbols, handle)?;
             let listed = compute_instances_of(symbols, instance.handle, profile)?;
             Ok((made, listed, mig_uuid(&change, gpu_instance_id, &made)?))
@@ -243,8 +243,9 @@ impl Driver {
         let found = compute_instance(change.symbols(), &instance, geometry.as_deref(), compute);
         let found = change.checked(found)?;
         change.checked(change.symbols().nvmlComputeInstanceDestroy(found.handle))?;
-        let left =
-            read_back(|| compute_instances_of(change.symbols(), instance.handle, found.profile));
+        let left = read_back(self.pauses, || {
+            compute_instances_of(change.symbols(), instance.handle, found.profile)
+        });
         let left = left.map_err(|error| change.unseen(error))?;
         if left.iter().any(|other| other.id == compute) {
             return Err(change.not_as_reported("it is still there"));
@@ -269,7 +270,9 @@ impl Driver {
             gpu_instance(change.symbols(), change.device, geometry.as_deref(), gpu_instance_id);
         let found = change.checked(found)?;
         change.checked(change.symbols().nvmlGpuInstanceDestroy(found.handle))?;
-        let left = read_back(|| gpu_instances_of(change.symbols(), change.device, found.profile));
+        let left = read_back(self.pauses, || {
+            gpu_instances_of(change.symbols(), change.device, found.profile)
+        });
         let left = left.map_err(|error| change.unseen(error))?;
         if left.iter().any(|other| other.id == gpu_instance_id) {
             return Err(change.not_as_reported("it is still there"));
@@ -295,7 +298,7 @@ impl Driver {
         change.session.forget(gpu);
         change.checked(set)?;
         change.device = change.session.gpu(gpu)?;
-        let state = read_back(|| mig_mode(change.symbols(), change.device));
+        let state = read_back(self.pauses, || mig_mode(change.symbols(), change.device));
         let state = state.map_err(|error| change.unseen(error))?;
         let MigState::Supported { current, pending } = state else {
             return Err(change.not_as_reported("the GPU says that it cannot do MIG"));

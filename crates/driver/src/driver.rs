@@ -28,6 +28,8 @@ pub struct Driver {
     pub(crate) geometries: Mutex<BTreeMap<GpuUuid, KnownGeometry>>,
     /// What was last seen at each index, without instances: a lost GPU no longer tells its name.
     pub(crate) last_seen: Mutex<BTreeMap<GpuIndex, GpuSnapshot>>,
+    /// Whether there is a pause before a change is read back once more.
+    pub(crate) pauses: bool,
 }
 
 impl fmt::Debug for Driver {
@@ -67,7 +69,15 @@ impl Driver {
             session: RwLock::new(Some(Arc::new(session))),
             geometries: Mutex::default(),
             last_seen: Mutex::default(),
+            pauses: true,
         })
+    }
+
+    /// The same driver, asking again at once where it would wait first: for simulations, whose
+    /// driver is not busy with anything.
+    #[must_use]
+    pub fn without_pauses(self) -> Self {
+        Self { pauses: false, ..self }
     }
 
     /// Ends the NVML session, as a reset needs; calls fail with [`DriverError::Closed`] until

@@ -12,13 +12,15 @@ const PAUSES: [Duration; 3] =
     [Duration::from_millis(20), Duration::from_millis(80), Duration::from_millis(300)];
 
 /// Reads what a change did. One bad answer does not undo the change, so it does not count: it is
-/// asked again after each of [`PAUSES`].
-pub(crate) fn read_back<T>(read: impl Fn() -> Call<T>) -> Call<T> {
+/// asked again after each of [`PAUSES`], or at once without `pauses`.
+pub(crate) fn read_back<T>(pauses: bool, read: impl Fn() -> Call<T>) -> Call<T> {
     for pause in PAUSES {
         if let Ok(found) = read() {
             return Ok(found);
         }
-        std::thread::sleep(pause);
+        if pauses {
+            std::thread::sleep(pause);
+        }
     }
     read()
 }
@@ -36,7 +38,7 @@ mod tests {
         let unknown = CallError::Returned(NvmlReturn::Unknown);
         for (bad, expected) in [(0, Ok(0)), (3, Ok(3)), (4, Err(unknown))] {
             let asked = Cell::new(0);
-            let found = read_back(|| {
+            let found = read_back(false, || {
                 let number = asked.replace(asked.get() + 1);
                 if number < bad { Err(unknown) } else { Ok(number) }
             });

@@ -16,6 +16,8 @@ use crate::ret::Return;
 pub enum FaultEffect {
     /// The call returns this and changes nothing.
     Return(Return),
+    /// The call changes everything and returns this all the same, as after a timeout.
+    ReturnAfter(Return),
     /// The call returns SUCCESS and changes nothing (dra#852, go-nvml#146).
     Lie,
     /// The call takes this much longer, then goes on.

@@ -18,7 +18,6 @@ use sim_gpu::{
 use crate::abi::args::Outcome;
 use crate::abi::handles::{ComputeInstance, Device, GpuInstance, Kind, Parts};
 use crate::calls::CallEntry;
-use crate::host::has_dead;
 use crate::process;
 use crate::session::{self, Session};
 use crate::shared::{LogChange, SharedError, Version};
@@ -123,7 +122,7 @@ impl Call {
 
     /// The state with what dead processes left behind removed, for calls that show processes.
     pub(crate) fn swept(&self) -> Arc<Version<Node>> {
-        if has_dead(self.node()) {
+        if self.session.host.has_dead(self.node()) {
             let _swept = self.session.host.change(|_, _| ());
             return self.session.host.node().unwrap_or_else(|_| Arc::clone(&self.version));
         }
@@ -132,7 +131,8 @@ impl Call {
 
     /// Lets a planted fault act on a call that reads.
     fn read_fault(&self, gpu: Option<usize>) -> Outcome {
-        if self.node().faults.is_empty() || is_mutating(self.name) || self.faulted.replace(true) {
+        let due = !self.node().faults.is_empty() && self.node().has_fault_for(self.name, gpu);
+        if !due || is_mutating(self.name) || self.faulted.replace(true) {
             return Ok(());
         }
         let effect = self
@@ -142,7 +142,7 @@ impl Call {
             .map_err(|_| Return::Unknown)?;
         match effect {
             None | Some(FaultEffect::Lie) => Ok(()),
-            Some(FaultEffect::Return(code)) => Err(code),
+            Some(FaultEffect::Return(code) | FaultEffect::ReturnAfter(code)) => Err(code),
             Some(FaultEffect::Hang(wait)) => {
                 std::thread::sleep(Duration::from_millis(wait.get()));
                 Ok(())
@@ -291,7 +291,7 @@ impl Call {
         let host = &self.session.host;
         if !host.is_writable() {
             // Whoever may not write the state has no rights; other errors come first.
-            act(&mut self.node().clone(), process::now())?;
+            act(&mut self.node().clone(), host.now())?;
             return Err(Return::NoPermission);
         }
         let _one_at_a_time = host.lock_gpu(gpu).map_err(|error| out_of_reach(&error))?;
@@ -301,23 +301,40 @@ impl Call {
             Some(FaultEffect::Hang(wait)) => {
                 std::thread::sleep(Duration::from_millis(wait.get()));
             }
-            Some(FaultEffect::Return(_) | FaultEffect::Lie | FaultEffect::CrashAfter) | None => {}
+            Some(
+                FaultEffect::Return(_)
+                | FaultEffect::ReturnAfter(_)
+                | FaultEffect::Lie
+                | FaultEffect::CrashAfter,
+            )
+            | None => {}
         }
         self.take_time(&act);
         let result = host.commit(|node, now, generation| {
             let result = match effect {
                 Some(FaultEffect::Return(code)) => Err(code),
                 Some(FaultEffect::Lie) => act(&mut node.clone(), now),
-                Some(FaultEffect::Hang(_) | FaultEffect::CrashBefore | FaultEffect::CrashAfter)
+                Some(
+                    FaultEffect::ReturnAfter(_)
+                    | FaultEffect::Hang(_)
+                    | FaultEffect::CrashBefore
+                    | FaultEffect::CrashAfter,
+                )
                 | None => {
                     let mut changed = node.clone();
                     let result = act(&mut changed, now);
                     if result.is_ok() {
                         *node = changed;
                     }
-                    result
+                    match effect {
+                        Some(FaultEffect::ReturnAfter(code)) => result.and(Err(code)),
+                        _ => result,
+                    }
                 }
             };
+            if !host.keeps_log() {
+                return (result, LogChange::Keep);
+            }
             let line = self.log_line(args, &result, &output, now, generation);
             (result, LogChange::Append(line))
         });
@@ -333,7 +350,7 @@ impl Call {
     fn mutation_fault(&self, gpu: usize) -> Outcome<Option<FaultEffect>> {
         let host = &self.session.host;
         let node = host.node().map_err(|_| Return::Unknown)?;
-        if node.value.faults.is_empty() {
+        if !node.value.has_fault_for(self.name, Some(gpu)) {
             return Ok(None);
         }
         host.change(|node, _| node.fault_for(self.name, Some(gpu))).map_err(|_| Return::Unknown)
@@ -346,7 +363,7 @@ impl Call {
             return;
         }
         let Ok(version) = self.session.host.node() else { return };
-        if act(&mut version.value.clone(), process::now()).is_ok() {
+        if act(&mut version.value.clone(), self.session.host.now()).is_ok() {
             std::thread::sleep(Duration::from_millis(wait.get()));
         }
     }

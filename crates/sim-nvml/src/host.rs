@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::{MemoryMib, ProcessId, Timestamp};
 use sim_gpu::{
     Activity, BoardCache, Caller, ContextId, Fault, Holder, HostSpec, HostSpecError, Knobs,
-    Latencies, Node, Return, Target,
+    Latencies, Node, Return, Rights, Target,
 };
 
 use crate::calls::{CallEntry, parse_log};
 use crate::lock::FileLock;
+use crate::private::Private;
 use crate::process;
 use crate::shared::{LogChange, Shareable, Shared, SharedError, Version};
 use crate::trees;
@@ -89,7 +90,14 @@ pub struct HostOptions {
 pub struct SimHost {
     dir: PathBuf,
     root: PathBuf,
-    state: Shared<Node>,
+    state: State,
+}
+
+/// Where the state is.
+#[derive(Debug)]
+enum State {
+    Shared(Shared<Node>),
+    Private(Private),
 }
 
 impl SimHost {
@@ -138,11 +146,42 @@ impl SimHost {
         let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         let state =
             Shared::open(&dir).map_err(|source| SimError::State { dir: dir.clone(), source })?;
-        let host = Self { root: dir.join("root"), dir, state };
-        if !host.state.is_followed() && host.state.is_writable() {
+        let mend = !state.is_followed() && state.is_writable();
+        let host = Self { root: dir.join("root"), dir, state: State::Shared(state) };
+        if mend {
             host.change(|_, _| ())?;
         }
         Ok(host)
+    }
+
+    /// Makes a host in memory, for the thread that attaches to it ([`crate::attach_thread`]). It has
+    /// no folder, no tree of files and no log of calls; processes on it are the caller's invention,
+    /// and its clock stands until it is set ([`SimHost::set_now`]).
+    ///
+    /// # Errors
+    /// [`SimError::Spec`].
+    pub fn in_memory(spec: &HostSpec, options: &HostOptions) -> Result<Self, SimError> {
+        let mut node = with_boards(|boards| Node::new(spec, boards)).map_err(SimError::Spec)?;
+        if let Some(latencies) = options.latencies {
+            node.knobs.latencies = latencies;
+        }
+        let state = State::Private(Private::new(node));
+        Ok(Self { dir: PathBuf::new(), root: PathBuf::new(), state })
+    }
+
+    /// Sets the clock of a host in memory.
+    pub fn set_now(&self, now: Timestamp) {
+        if let State::Private(state) = &self.state {
+            state.set_now(now);
+        }
+    }
+
+    /// The moment now on this host.
+    pub(crate) fn now(&self) -> Timestamp {
+        match &self.state {
+            State::Shared(_) => process::now(),
+            State::Private(state) => state.now(),
+        }
     }
 
     /// Its folder.
@@ -160,12 +199,18 @@ impl SimHost {
     /// # Errors
     /// [`SimError::State`].
     pub fn node(&self) -> Result<Arc<Version<Node>>, SimError> {
-        self.state.read().map_err(|source| self.out_of_reach(source))
+        match &self.state {
+            State::Shared(state) => state.read().map_err(|source| self.out_of_reach(source)),
+            State::Private(state) => Ok(state.read()),
+        }
     }
 
     /// Number of commits so far; changes whenever anything changed. One atomic load.
     pub fn generation(&self) -> u64 {
-        self.state.generation()
+        match &self.state {
+            State::Shared(state) => state.generation(),
+            State::Private(state) => state.read().generation,
+        }
     }
 
     fn out_of_reach(&self, source: SharedError) -> SimError {
@@ -187,7 +232,11 @@ impl SimHost {
         &self,
         act: impl FnOnce(&mut Node, Timestamp, u64) -> (R, LogChange),
     ) -> Result<R, SharedError> {
-        self.state.write(
+        let state = match &self.state {
+            State::Shared(state) => state,
+            State::Private(state) => return Ok(state.write(|node, now, g| act(node, now, g).0)),
+        };
+        state.write(
             |node, generation| {
                 forget_dead(node);
                 act(node, process::now(), generation)
@@ -200,12 +249,31 @@ impl SimHost {
 
     /// Whether this process may change the host.
     pub(crate) const fn is_writable(&self) -> bool {
-        self.state.is_writable()
+        match &self.state {
+            State::Shared(state) => state.is_writable(),
+            State::Private(_) => true,
+        }
     }
 
-    /// Waits until no other slow call works on the GPU, as the driver serialises them.
-    pub(crate) fn lock_gpu(&self, gpu: usize) -> Result<FileLock, SharedError> {
-        FileLock::take(&gpu_lock_path(&self.dir, gpu))
+    /// Whether it keeps a log of mutating calls.
+    pub(crate) const fn keeps_log(&self) -> bool {
+        matches!(self.state, State::Shared(_))
+    }
+
+    /// Waits until no other slow call works on the GPU, as the driver serialises them. In memory
+    /// there is one thread.
+    pub(crate) fn lock_gpu(&self, gpu: usize) -> Result<Option<FileLock>, SharedError> {
+        match &self.state {
+            State::Shared(_) => FileLock::take(&gpu_lock_path(&self.dir, gpu)).map(Some),
+            State::Private(_) => Ok(None),
+        }
+    }
+
+    /// Whether `node` holds sessions or contexts of a process that died. Processes on a host in
+    /// memory end when their inventor says so.
+    pub(crate) fn has_dead(&self, node: &Node) -> bool {
+        let clients = clients(node);
+        matches!(self.state, State::Shared(_)) && process::living(&clients).len() < clients.len()
     }
 
     /// Changes the state by an operation that the simulated driver may refuse.
@@ -222,8 +290,13 @@ impl SimHost {
     /// # Errors
     /// [`SimError::State`].
     pub fn calls(&self) -> Result<Vec<CallEntry>, SimError> {
-        let log = self.state.log().map_err(|source| self.out_of_reach(source))?;
-        Ok(parse_log(&log))
+        match &self.state {
+            State::Shared(state) => {
+                let log = state.log().map_err(|source| self.out_of_reach(source))?;
+                Ok(parse_log(&log))
+            }
+            State::Private(_) => Ok(Vec::new()),
+        }
     }
 
     /// Forgets the log of calls.
@@ -349,7 +422,13 @@ impl SimHost {
 
     /// This process with its rights on this host.
     pub fn caller(&self) -> Caller {
-        process::caller(&self.dir, &self.root)
+        match &self.state {
+            State::Shared(_) => process::caller(&self.dir, &self.root),
+            State::Private(_) => {
+                let process = ProcessId { pid: std::process::id(), start_ticks: 0 };
+                Caller { process, rights: Rights::Root }
+            }
+        }
     }
 }
 
@@ -365,10 +444,4 @@ fn clients(node: &Node) -> BTreeSet<ProcessId> {
 fn forget_dead(node: &mut Node) {
     let living = process::living(&clients(node));
     node.forget_dead(&|process| living.contains(&process));
-}
-
-/// Whether `node` holds sessions or contexts of a process that died.
-pub(crate) fn has_dead(node: &Node) -> bool {
-    let clients = clients(node);
-    process::living(&clients).len() < clients.len()
 }

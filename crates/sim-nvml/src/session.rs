@@ -2,6 +2,7 @@
 //!
 //! Must never keep a session open that the process has shut down: others wait for it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -20,7 +21,7 @@ pub(crate) type UuidIndex = (u64, BTreeMap<String, (usize, ComputeRef)>);
 /// An initialised NVML.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) host: SimHost,
+    pub(crate) host: Arc<SimHost>,
     pub(crate) caller: Caller,
     /// Whether the simulated driver is older than some function of the table.
     pub(crate) hides_symbols: bool,
@@ -37,6 +38,17 @@ struct Slot {
 }
 
 static SLOT: RwLock<Slot> = RwLock::new(Slot { count: 0, session: None });
+/// A host in memory, which one thread alone works with, and that thread's session on it.
+#[derive(Debug)]
+struct OwnHost {
+    host: Arc<SimHost>,
+    slot: Slot,
+}
+
+thread_local! {
+    static OWN: RefCell<Option<OwnHost>> = const { RefCell::new(None) };
+}
+
 static ATTACHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 /// Binds this process's NVML to the simulated host in `dir`, from the next `nvmlInit` on. Without
@@ -58,6 +70,13 @@ pub fn attach(dir: &Path) -> Result<(), SimError> {
     Ok(())
 }
 
+/// Binds NVML of this thread, and of no other, to a host in memory; every session it had is gone.
+/// `None` gives the thread back to what the process is bound to.
+pub fn attach_thread(host: Option<Arc<SimHost>>) {
+    let own = host.map(|host| OwnHost { host, slot: Slot { count: 0, session: None } });
+    OWN.set(own);
+}
+
 /// The folder of the host this process is bound to.
 pub(crate) fn bound_to() -> Option<PathBuf> {
     let attached = ATTACHED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +88,10 @@ pub(crate) fn bound_to() -> Option<PathBuf> {
 
 /// The session, if NVML is initialised.
 pub(crate) fn current() -> Option<Arc<Session>> {
-    SLOT.read().unwrap_or_else(PoisonError::into_inner).session.clone()
+    OWN.with_borrow(|own| match own {
+        Some(own) => own.slot.session.clone(),
+        None => SLOT.read().unwrap_or_else(PoisonError::into_inner).session.clone(),
+    })
 }
 
 /// `nvmlInit`.
@@ -77,41 +99,57 @@ pub(crate) fn current() -> Option<Arc<Session>> {
 /// # Errors
 /// DRIVER_NOT_LOADED if no simulated host is named or it cannot be read.
 pub(crate) fn init() -> Outcome {
-    let mut slot = SLOT.write().unwrap_or_else(PoisonError::into_inner);
-    if slot.session.is_none() {
-        let dir = bound_to().ok_or(Return::DriverNotLoaded)?;
-        let host = SimHost::open(&dir).map_err(|_| Return::DriverNotLoaded)?;
-        let caller = host.caller();
-        let node = host.node().map_err(|_| Return::DriverNotLoaded)?;
-        let hides_symbols = node.value.driver.branch() < crate::abi::NEWEST;
-        slot.session = Some(Arc::new(Session {
-            host,
-            caller,
-            hides_symbols,
-            uuids: Mutex::new((0, BTreeMap::new())),
-            events: crate::abi::events::EventSets::default(),
-            samples: crate::abi::gpm::Samples::default(),
-        }));
-        slot.count = 0;
-    }
-    if let Some(session) = &slot.session {
-        // A process that may not write cannot be seen as a holder; the driver lets it read.
-        let caller = session.caller;
-        let _recorded = session.host.change(|node, _| node.open_session(caller.process));
-    }
-    slot.count += 1;
-    Ok(())
+    OWN.with_borrow_mut(|own| match own {
+        Some(own) => own.slot.init(|| Ok(Arc::clone(&own.host))),
+        None => SLOT.write().unwrap_or_else(PoisonError::into_inner).init(|| {
+            let dir = bound_to().ok_or(Return::DriverNotLoaded)?;
+            SimHost::open(&dir).map(Arc::new).map_err(|_| Return::DriverNotLoaded)
+        }),
+    })
 }
 
 /// `nvmlShutdown`: one for each `nvmlInit`; without any it succeeds, as the real library does.
 pub(crate) fn shutdown() {
-    let mut slot = SLOT.write().unwrap_or_else(PoisonError::into_inner);
-    if let Some(session) = &slot.session {
-        let caller = session.caller;
-        let _recorded = session.host.change(|node, _| node.close_session(caller.process));
+    OWN.with_borrow_mut(|own| match own {
+        Some(own) => own.slot.shutdown(),
+        None => SLOT.write().unwrap_or_else(PoisonError::into_inner).shutdown(),
+    });
+}
+
+impl Slot {
+    fn init(&mut self, host: impl FnOnce() -> Outcome<Arc<SimHost>>) -> Outcome {
+        if self.session.is_none() {
+            let host = host()?;
+            let caller = host.caller();
+            let node = host.node().map_err(|_| Return::DriverNotLoaded)?;
+            let hides_symbols = node.value.driver.branch() < crate::abi::NEWEST;
+            self.session = Some(Arc::new(Session {
+                host,
+                caller,
+                hides_symbols,
+                uuids: Mutex::new((0, BTreeMap::new())),
+                events: crate::abi::events::EventSets::default(),
+                samples: crate::abi::gpm::Samples::default(),
+            }));
+            self.count = 0;
+        }
+        if let Some(session) = &self.session {
+            // A process that may not write cannot be seen as a holder; the driver lets it read.
+            let caller = session.caller;
+            let _recorded = session.host.change(|node, _| node.open_session(caller.process));
+        }
+        self.count += 1;
+        Ok(())
     }
-    slot.count = slot.count.saturating_sub(1);
-    if slot.count == 0 {
-        slot.session = None;
+
+    fn shutdown(&mut self) {
+        if let Some(session) = &self.session {
+            let caller = session.caller;
+            let _recorded = session.host.change(|node, _| node.close_session(caller.process));
+        }
+        self.count = self.count.saturating_sub(1);
+        if self.count == 0 {
+            self.session = None;
+        }
     }
 }

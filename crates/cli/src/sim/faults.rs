@@ -61,6 +61,9 @@ struct EffectOptions {
     /// The call returns this code (IN_USE or 19) and changes nothing
     #[arg(long = "return", value_name = "CODE", value_parser = parse_code)]
     code: Option<Return>,
+    /// The call changes everything and returns this code all the same
+    #[arg(long, value_name = "CODE", value_parser = parse_code)]
+    return_after: Option<Return>,
     /// The call returns SUCCESS and changes nothing
     #[arg(long)]
     lie: bool,
@@ -89,6 +92,9 @@ fn parse_code(text: &str) -> Result<Return, String> {
 
 impl EffectOptions {
     fn effect(&self) -> Result<FaultEffect, Failure> {
+        if let Some(code) = self.return_after {
+            return Ok(FaultEffect::ReturnAfter(code));
+        }
         Ok(match (self.code, self.hang, self.crash) {
             (Some(code), _, _) => FaultEffect::Return(code),
             (_, Some(time), _) => FaultEffect::Hang(time),
@@ -182,6 +188,7 @@ fn sentence(fault: &Fault) -> String {
 fn effect_words(effect: FaultEffect) -> String {
     match effect {
         FaultEffect::Return(code) => format!("returns {}", code.name()),
+        FaultEffect::ReturnAfter(code) => format!("changes everything, returns {}", code.name()),
         FaultEffect::Lie => "returns SUCCESS, changes nothing".to_owned(),
         FaultEffect::Hang(time) => format!("takes {time} longer"),
         FaultEffect::CrashBefore => "kills the caller before the change".to_owned(),

@@ -80,7 +80,7 @@ pub(crate) fn sample(call: &Call, device: Device, sample: GpmSample) -> Outcome 
     sample.parts()?;
     let found = call.device(device)?;
     let instance = found.mig.map(|mig| mig.instance.id);
-    let taken = call.swept().value.gpm_sample(found.gpu, instance, crate::process::now())?;
+    let taken = call.swept().value.gpm_sample(found.gpu, instance, call.session.host.now())?;
     store(call, sample, taken)
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn sample_instance(
     call.node().supports(gpu, Query::Gpm, HandleKind::Gpu)?;
     sample.parts()?;
     let id = GpuInstanceId::new(instance);
-    let taken = call.swept().value.gpm_sample(gpu, Some(id), crate::process::now())?;
+    let taken = call.swept().value.gpm_sample(gpu, Some(id), call.session.host.now())?;
     store(call, sample, taken)
 }
 

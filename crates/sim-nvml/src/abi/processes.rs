@@ -128,7 +128,7 @@ pub(crate) fn utilization(
     let gpu = call.device(device)?.gpu_or(Return::NotSupported)?;
     count.check()?;
     let node = call.swept();
-    let used = node.value.utilization(gpu, crate::process::now())?;
+    let used = node.value.utilization(gpu, call.session.host.now())?;
     let rows =
         node.value.processes(gpu, sim_gpu::Target::Gpu, ContextKind::Compute, call.caller())?;
     if rows.is_empty() {
@@ -140,7 +140,7 @@ pub(crate) fn utilization(
         .into_iter()
         .map(|row| sys::nvmlProcessUtilizationSample_t {
             pid: row.pid,
-            timeStamp: crate::process::now().as_millis() * 1000,
+            timeStamp: call.session.host.now().as_millis() * 1000,
             smUtil: used.gpu / share,
             memUtil: used.memory / share,
             encUtil: 0,

@@ -18,7 +18,7 @@ pub(crate) const VALUE_UNSIGNED_INT: u32 = 1;
 
 fn whole(call: &Call, device: Device) -> Outcome<sim_gpu::Utilization> {
     let gpu = call.device(device)?.gpu_or(Return::NotSupported)?;
-    call.node().utilization(gpu, crate::process::now())
+    call.node().utilization(gpu, call.session.host.now())
 }
 
 pub(crate) fn rates(call: &Call, device: Device, rates: Out<Utilization>) -> Outcome {
@@ -63,7 +63,7 @@ pub(crate) fn samples(
         return count.put(1);
     }
     let sample = sys::nvmlSample_t {
-        timeStamp: crate::process::now().as_millis() * 1000,
+        timeStamp: call.session.host.now().as_millis() * 1000,
         sampleValue: sys::nvmlValue_t { uiVal: value },
     };
     put_list(count, samples, &[sample])
