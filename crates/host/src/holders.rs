@@ -3,15 +3,16 @@
 //! Must never let "could not look" pass for "nobody": every process that could not be looked into
 //! is named.
 
-use std::collections::BTreeSet;
+mod pass;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use model::ProcessId;
-use procfs::process::Stat;
 use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, statx};
 
-use crate::processes::{identity, is_dead};
+use pass::Pass;
 
 /// An open descriptor of a device node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +77,7 @@ pub struct HoldersError {
 /// What makes two open files the same: the device number for a device node, which a container may
 /// see under another path and inode, and the inode otherwise (the simulator's nodes are regular
 /// files where device nodes cannot be made).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Identity {
     Device { block: bool, major: u32, minor: u32 },
     File { major: u32, minor: u32, inode: u64 },
@@ -87,106 +88,36 @@ enum Identity {
 ///
 /// Sees neither descriptors on their way through a socket nor memory mapped from a node whose
 /// descriptor was closed; the driver's own process list is the other half of the proof. It is no
-/// snapshot either: a process that hands its descriptor to a child and ends while the search runs
-/// can be missed, so a proof of emptiness takes two searches in a row.
+/// snapshot either: a process that hands its descriptor to another one and ends while the search
+/// runs can be missed, so a proof of emptiness takes two searches in a row that find nobody. One
+/// search serves as many paths as are asked for at the cost of one.
 ///
 /// # Errors
 /// [`HoldersError`] when `/proc` or one of the paths cannot be looked at; nothing is known then.
 pub fn holders_of(paths: &[PathBuf]) -> Result<Holders, HoldersError> {
-    let mut wanted = Vec::new();
+    let mut wanted: BTreeMap<Identity, Vec<&Path>> = BTreeMap::new();
     for path in paths {
         match identity_of(path) {
-            Ok(identity) => wanted.push((identity, path.as_path())),
+            Ok(identity) => {
+                let same = wanted.entry(identity).or_default();
+                if !same.contains(&path.as_path()) {
+                    same.push(path);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(HoldersError { path: path.clone(), source }),
         }
     }
-    let mut found = Holders::default();
     if wanted.is_empty() {
-        return Ok(found);
+        return Ok(Holders::default());
     }
-    let processes = procfs::process::all_processes().map_err(|error| HoldersError {
-        path: PathBuf::from("/proc"),
-        source: io::Error::other(error),
-    })?;
-    for process in processes.flatten() {
-        let Ok(stat) = process.stat() else { continue };
-        if is_dead(&stat) || is_kernel_thread(&stat) {
-            continue;
-        }
-        if look_into(&stat, &wanted, &mut found.holders).is_err() {
-            found.incomplete.unreadable.push(identity(&stat).pid);
-        }
-    }
+    let made = Pass::make(&wanted);
+    let mut found = made.map_err(|source| HoldersError { path: PathBuf::from("/proc"), source })?;
     found.holders.sort();
     found.holders.dedup();
     found.incomplete.unreadable.sort_unstable();
     found.incomplete.hides_processes = proc_hides_processes();
     Ok(found)
-}
-
-/// Adds the descriptors of one process that are among `wanted`.
-fn look_into(
-    stat: &Stat,
-    wanted: &[(Identity, &Path)],
-    holders: &mut Vec<Holder>,
-) -> io::Result<()> {
-    let process = identity(stat);
-    let folders = match descriptor_folders(stat) {
-        Ok(folders) => folders,
-        Err(error) => return ended_or(error),
-    };
-    for folder in folders {
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) => {
-                ended_or(error)?;
-                continue;
-            }
-        };
-        for entry in entries {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    ended_or(error)?;
-                    break;
-                }
-            };
-            let open = match identity_of(&entry.path()) {
-                Ok(open) => open,
-                Err(error) => {
-                    ended_or(error)?;
-                    continue;
-                }
-            };
-            let number = entry.file_name().to_string_lossy().parse().unwrap_or(0);
-            let same = wanted.iter().filter(|(identity, _)| *identity == open);
-            holders.extend(same.map(|(_, path)| Holder {
-                process,
-                path: path.to_path_buf(),
-                descriptor: number,
-            }));
-        }
-    }
-    Ok(())
-}
-
-/// The folders with a process's descriptors: one, unless its first thread has exited while others
-/// run on, for then only the others have any.
-fn descriptor_folders(stat: &Stat) -> io::Result<Vec<PathBuf>> {
-    let folder = PathBuf::from(format!("/proc/{}", stat.pid));
-    if stat.state != 'Z' {
-        return Ok(vec![folder.join("fd")]);
-    }
-    let threads = std::fs::read_dir(folder.join("task"))?;
-    threads.map(|thread| Ok(thread?.path().join("fd"))).collect()
-}
-
-/// A process or descriptor that went away while it was looked at holds nothing.
-fn ended_or(error: io::Error) -> io::Result<()> {
-    let gone = error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error());
-    if gone { Ok(()) } else { Err(error) }
 }
 
 fn identity_of(path: &Path) -> io::Result<Identity> {
@@ -216,13 +147,6 @@ fn identity_from(status: &Statx) -> Identity {
             inode: status.stx_ino,
         }
     }
-}
-
-/// `PF_KTHREAD` of the kernel's `include/linux/sched.h`: such a task has no descriptors, though
-/// only root may see that.
-fn is_kernel_thread(stat: &Stat) -> bool {
-    const PF_KTHREAD: u32 = 0x0020_0000;
-    stat.flags & PF_KTHREAD != 0
 }
 
 fn proc_hides_processes() -> bool {

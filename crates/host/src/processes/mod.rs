@@ -6,6 +6,7 @@
 mod describe;
 mod pidfd;
 mod search;
+mod table;
 
 use std::io;
 
@@ -16,6 +17,8 @@ pub use describe::{Arguments, ProcessDescription, describe, escaped};
 pub use pidfd::PidFd;
 pub use rustix::process::Signal;
 pub use search::{all, descendants, group_members, with_environment};
+pub(crate) use table::Brief;
+pub use table::Table;
 
 /// Why a process could not be watched, signalled or looked at.
 #[derive(Debug, thiserror::Error)]
