@@ -31,6 +31,10 @@ pub enum HolderKind {
     Process,
     /// Nobody: until released, or not renewed in time.
     Token,
+    /// A container: its control group.
+    Container,
+    /// Another engine, which tells when its job ends.
+    Engine,
 }
 
 /// A request for slices: the body of `POST /v1/leases`. One of `profile`, `gpu_mem` and `compute`
@@ -122,6 +126,18 @@ pub enum EndKind {
     GrantFailed,
     /// The machine was restarted.
     Rebooted,
+    /// It was not used.
+    Idle,
+    /// Somebody with a better right needed the room.
+    Preempted,
+    /// Its GPU is lost or failing.
+    GpuLost,
+    /// Its GPU was emptied.
+    Drained,
+    /// The booking it used is over.
+    BookingOver,
+    /// It moves to another slice.
+    Moving,
 }
 
 /// A slice as its holder needs to know it.

@@ -6,12 +6,18 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use model::geometry::SelectError;
-use model::{BootId, LeaseId, NodeSnapshot, Plan, PlanId, ProcessId, Timestamp, Uid};
+use model::{
+    BookingId, BootId, GpuUuid, LeaseId, NodeSnapshot, Plan, PlanId, ProcessId, Timestamp, Uid,
+};
 use planner::{Forecast, Planner};
 
+use crate::booking::BookingSpec;
 use crate::event::{Event, GrantedSlice, StepOutcome};
-use crate::request::{Policy, RequestSpec};
+use crate::lifecycle::{Activity, Metered};
+use crate::policy::Policy;
+use crate::request::RequestSpec;
 use crate::state::Stage;
+use crate::terms::NoticeSignal;
 
 /// Everything a decision depends on beside the state and the command.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +32,8 @@ pub struct World<'a> {
     pub forecast: &'a Forecast,
     /// Now.
     pub now: Timestamp,
+    /// Whether now is an hour in which idle leases are left alone.
+    pub protected: bool,
 }
 
 /// Who speaks.
@@ -129,6 +137,59 @@ pub enum Command {
         /// What was found.
         found: Emptiness,
     },
+    /// The container or the engine's job that held a lease ended.
+    HolderGone {
+        /// Of which lease.
+        lease: LeaseId,
+    },
+    /// What was measured of a lease's use.
+    Measured {
+        /// Of which lease.
+        lease: LeaseId,
+        /// What the evidence says.
+        activity: Activity,
+        /// Totals since its grant.
+        metered: Metered,
+    },
+    /// A holder agrees to what its notice proposes.
+    Agree {
+        /// Of which lease.
+        lease: LeaseId,
+        /// Who.
+        by: Peer,
+    },
+    /// An administrator takes a GPU out of use for new leases.
+    Cordon {
+        /// Which GPU.
+        gpu: GpuUuid,
+        /// Whether leases that are there are asked to leave.
+        drain: bool,
+        /// Why.
+        why: String,
+        /// Who.
+        by: Peer,
+    },
+    /// An administrator takes a cordon back.
+    Uncordon {
+        /// Of which GPU.
+        gpu: GpuUuid,
+        /// Who.
+        by: Peer,
+    },
+    /// Somebody books room.
+    Book {
+        /// What.
+        spec: BookingSpec,
+        /// Who.
+        by: Peer,
+    },
+    /// Somebody gives a booking up.
+    CancelBooking {
+        /// Which.
+        booking: BookingId,
+        /// Who.
+        by: Peer,
+    },
     /// Time passed.
     Tick,
     /// The snapshot is new.
@@ -159,6 +220,20 @@ pub enum Effect {
         /// With what.
         stage: Stage,
     },
+    /// Say when the container of a lease has no process left.
+    WatchContainer {
+        /// For which lease.
+        lease: LeaseId,
+        /// Its control group.
+        cgroup: String,
+    },
+    /// Tell the processes of a lease of a notice, without ending them.
+    Notify {
+        /// Which lease.
+        lease: LeaseId,
+        /// With what.
+        signal: NoticeSignal,
+    },
     /// Look who uses the slices of a lease.
     Look {
         /// Which lease.
@@ -171,6 +246,8 @@ pub enum Effect {
 pub enum Reply {
     /// This lease is concerned.
     Lease(LeaseId),
+    /// This booking is concerned.
+    Booking(BookingId),
     /// Done.
     Done,
 }
@@ -247,6 +324,36 @@ pub enum Refusal {
         /// What it is instead.
         why: &'static str,
     },
+    /// The tenant's rules do not allow it.
+    #[error("{tenant} may not {what}")]
+    NotAllowed {
+        /// Whose rules.
+        tenant: String,
+        /// What was asked.
+        what: String,
+    },
+    /// The request alone is more than the tenant may ever have.
+    #[error("{asked} is more than {tenant} may have at once ({cap})")]
+    OverCap {
+        /// What was asked.
+        asked: String,
+        /// Whose cap.
+        tenant: String,
+        /// The cap, in words.
+        cap: String,
+    },
+    /// Only an administrator may do that.
+    #[error("only an administrator may {0}")]
+    AdminsOnly(&'static str),
+    /// No such GPU.
+    #[error("there is no GPU {0} here")]
+    UnknownGpu(GpuUuid),
+    /// The booking cannot be kept.
+    #[error("that cannot be booked: {0}")]
+    CannotBook(String),
+    /// No such booking.
+    #[error("there is no booking {0}; it may be over")]
+    NoSuchBooking(BookingId),
 }
 
 impl Refusal {
@@ -265,6 +372,12 @@ impl Refusal {
             Self::NoSuchLease(_) => "E-LEASE-UNKNOWN",
             Self::NotYours(_) => "E-NOT-YOURS",
             Self::WrongPhase { .. } => "E-WRONG-PHASE",
+            Self::NotAllowed { .. } => "E-NOT-ALLOWED",
+            Self::OverCap { .. } => "E-OVER-CAP",
+            Self::AdminsOnly(_) => "E-ADMINS-ONLY",
+            Self::UnknownGpu(_) => "E-GPU-UNKNOWN",
+            Self::CannotBook(_) => "E-CANNOT-BOOK",
+            Self::NoSuchBooking(_) => "E-BOOKING-UNKNOWN",
         }
     }
 
@@ -274,7 +387,12 @@ impl Refusal {
             Self::NoSuchSlice(_) | Self::NeverFits { .. } => {
                 "`migctl profiles` lists what this machine can be cut into"
             }
-            Self::NoSuchGpu { .. } => "`migctl gpus` lists the GPUs",
+            Self::NoSuchGpu { .. } | Self::UnknownGpu(_) => "`migctl gpus` lists the GPUs",
+            Self::NotAllowed { .. } | Self::OverCap { .. } | Self::AdminsOnly(_) => {
+                "ask an administrator"
+            }
+            Self::CannotBook(_) => "choose another time, a smaller profile or another GPU",
+            Self::NoSuchBooking(_) => "`migctl book --list` lists the bookings",
             Self::MigOff(_) => {
                 "enable it (`nvidia-smi -i GPU -mig 1`), or start the daemon with --auto-mig"
             }

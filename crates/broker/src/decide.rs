@@ -10,10 +10,10 @@ use model::{BootId, LeaseId, Millis, ProcessId};
 
 use crate::command::{Command, Decision, Effect, Emptiness, Peer, Refusal, Reply, World, guard};
 use crate::event::{EndReason, Event};
-use crate::grant;
-use crate::reconcile;
+use crate::receipt::receipt;
 use crate::request::{Holder, Patience};
 use crate::state::{Lease, Phase, Stage, State};
+use crate::{bookings, cordon, grant, moves, reclaim, reconcile};
 
 /// How often it is noted at most who still holds the slice of a lease that must end. Who it is may
 /// change many times a second (a program that keeps forking), and every note stays in the journal.
@@ -33,6 +33,13 @@ impl Draft<'_> {
     pub(crate) fn emit(&mut self, event: Event) {
         self.state.apply(self.world.now, &event);
         self.events.push(event);
+    }
+
+    /// Records that a request or lease is over, with its receipt.
+    pub(crate) fn end(&mut self, lease: LeaseId, reason: EndReason) {
+        let World { observed, now, .. } = self.world;
+        let receipt = self.state.lease(lease).and_then(|found| receipt(observed, found, *now));
+        self.emit(Event::Ended { lease, reason, receipt });
     }
 
     /// Asks for something to be done after the commit.
@@ -77,6 +84,19 @@ pub fn decide(state: &mut State, world: &World<'_>, command: Command) -> Result<
             looked(&mut draft, lease, found);
             Reply::Done
         }
+        Command::HolderGone { lease } => {
+            begin_end(&mut draft, lease, EndReason::HolderDied);
+            Reply::Done
+        }
+        Command::Measured { lease, activity, metered } => {
+            reclaim::measured(&mut draft, lease, activity, metered);
+            Reply::Done
+        }
+        Command::Agree { lease, by } => moves::agree(&mut draft, lease, by)?,
+        Command::Cordon { gpu, drain, why, by } => cordon::cordon(&mut draft, gpu, drain, why, by)?,
+        Command::Uncordon { gpu, by } => cordon::uncordon(&mut draft, gpu, by)?,
+        Command::Book { spec, by } => bookings::book(&mut draft, spec, by)?,
+        Command::CancelBooking { booking, by } => bookings::cancel(&mut draft, booking, by)?,
         Command::Tick => {
             tick(&mut draft);
             Reply::Done
@@ -119,7 +139,7 @@ fn started(draft: &mut Draft<'_>, version: String, boot: BootId, numbers_from: u
     if rebooted {
         let leases: Vec<LeaseId> = draft.state.leases.keys().copied().collect();
         for lease in leases {
-            draft.emit(Event::Ended { lease, reason: EndReason::Rebooted });
+            draft.end(lease, EndReason::Rebooted);
         }
         reconcile::forget_instances(draft);
     }
@@ -128,7 +148,7 @@ fn started(draft: &mut Draft<'_>, version: String, boot: BootId, numbers_from: u
     Reply::Done
 }
 
-fn live(state: &State, id: LeaseId) -> Result<&Lease, Refusal> {
+pub(crate) fn live(state: &State, id: LeaseId) -> Result<&Lease, Refusal> {
     state.lease(id).ok_or(Refusal::NoSuchLease(id))
 }
 
@@ -187,10 +207,12 @@ fn renew(draft: &mut Draft<'_>, id: LeaseId, by: Peer) -> Result<Reply, Refusal>
         (Holder::Token { .. }, _) => {
             Err(Refusal::WrongPhase { lease: id, why: "is not active, so it cannot be renewed" })
         }
-        (Holder::Process { .. }, _) => Err(Refusal::WrongPhase {
-            lease: id,
-            why: "lives as long as the process that holds it and needs no renewal",
-        }),
+        (Holder::Process { .. } | Holder::Container { .. } | Holder::Engine { .. }, _) => {
+            Err(Refusal::WrongPhase {
+                lease: id,
+                why: "lives as long as what holds it and needs no renewal",
+            })
+        }
     }
 }
 
@@ -215,7 +237,7 @@ pub(crate) fn begin_end(draft: &mut Draft<'_>, id: LeaseId, reason: EndReason) {
     let Some(lease) = draft.state.lease(id) else { return };
     match &lease.phase {
         Phase::Queued | Phase::Granting { .. } => {
-            draft.emit(Event::Ended { lease: id, reason });
+            draft.end(id, reason);
             grant::schedule(draft);
         }
         Phase::Active { .. } => enter_ending(draft, id, reason),
@@ -249,7 +271,7 @@ fn looked(draft: &mut Draft<'_>, id: LeaseId, found: Emptiness) {
     };
     if found.held_by.is_empty() {
         let reason = reason.clone();
-        draft.emit(Event::Ended { lease: id, reason });
+        draft.end(id, reason);
         grant::schedule(draft);
     } else if *held_by != found.held_by
         && told_at.is_none_or(|told| told.plus(BETWEEN_NOTES) <= draft.world.now)

@@ -8,13 +8,15 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use model::{
-    BootId, ComputeInstanceId, GpuInstanceId, GpuInstanceProfileId, GpuUuid, LeaseId, MigMode,
-    MigUuid, Plan, PlanId, ProcessId, Purpose, Timestamp,
+    BookingId, BootId, ComputeInstanceId, GpuInstanceId, GpuInstanceProfileId, GpuUuid, LeaseId,
+    MigMode, MigUuid, Plan, PlanId, ProcessId, ProfileName, Purpose, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::request::RequestSpec;
-use crate::state::{SliceKey, Stage};
+use crate::booking::{BookingEnd, BookingSpec};
+use crate::lifecycle::{Activity, Metered, Notice, NoticeReason, Receipt, StartEstimate};
+use crate::request::{Holder, RequestSpec};
+use crate::state::{Cordon, Reservation, SliceKey, Stage};
 
 /// A slice a plan will provide for a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,13 +89,40 @@ pub enum EndReason {
     GrantFailed(String),
     /// The machine was restarted, and with it every process and instance ended.
     Rebooted,
+    /// It was not used.
+    Idle {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Somebody with a better right needed the room.
+    Preempted {
+        /// Who.
+        for_lease: LeaseId,
+    },
+    /// Its GPU is lost or failing; the sentence says how.
+    GpuLost(String),
+    /// Its GPU was emptied by an administrator.
+    Drained,
+    /// The booking it used is over.
+    BookingOver,
+    /// It gives its slice up for another one, as its holder agreed; it is not over.
+    Moving(NoticeReason),
 }
 
 impl EndReason {
     /// Whether processes that belong to the lease are told to end.
     pub const fn ends_processes(&self) -> bool {
         match self {
-            Self::HolderDied | Self::TimeLimit | Self::NotRenewed | Self::Revoked => true,
+            Self::HolderDied
+            | Self::TimeLimit
+            | Self::NotRenewed
+            | Self::Revoked
+            | Self::Idle { .. }
+            | Self::Preempted { .. }
+            | Self::GpuLost(_)
+            | Self::Drained
+            | Self::BookingOver
+            | Self::Moving(_) => true,
             Self::Released
             | Self::Cancelled
             | Self::WaitExpired
@@ -117,6 +146,14 @@ impl fmt::Display for EndReason {
             Self::SliceLost(found) => write!(f, "its slice is gone: {found}"),
             Self::GrantFailed(error) => write!(f, "the driver refused: {error}"),
             Self::Rebooted => f.write_str("the machine was restarted"),
+            Self::Idle { .. } => f.write_str("it was not used"),
+            Self::Preempted { for_lease } => {
+                write!(f, "{for_lease} with a better right needed the room")
+            }
+            Self::GpuLost(how) => write!(f, "its GPU is out of order: {how}"),
+            Self::Drained => f.write_str("its GPU was emptied by an administrator"),
+            Self::BookingOver => f.write_str("its booking is over"),
+            Self::Moving(_) => f.write_str("it moves to another slice, as its holder agreed"),
         }
     }
 }
@@ -141,6 +178,9 @@ pub enum Event {
         lease: LeaseId,
         /// What was asked.
         spec: RequestSpec,
+        /// The profile that answers it on the first GPU that has one, for the forecast.
+        #[serde(default)]
+        counts_as: Option<ProfileName>,
     },
     /// A plan was decided; from here on any of its steps may have happened.
     PlanOpened {
@@ -152,6 +192,9 @@ pub enum Event {
         targets: Vec<SliceTarget>,
         /// Idle slices it takes away.
         evicted: Vec<SliceKey>,
+        /// Whole GPUs it provides.
+        #[serde(default)]
+        whole: Vec<GpuUuid>,
     },
     /// A step is done.
     StepDone {
@@ -240,6 +283,9 @@ pub enum Event {
         lease: LeaseId,
         /// Why.
         reason: EndReason,
+        /// What it was, if it had been granted.
+        #[serde(default)]
+        receipt: Option<Receipt>,
     },
     /// An instance that one of our interrupted plans made is kept as an idle slice.
     SliceAdopted {
@@ -273,6 +319,139 @@ pub enum Event {
         /// Which GPU.
         gpu: GpuUuid,
     },
+    /// A request became a lease of whole GPUs.
+    GrantedWhole {
+        /// Which.
+        lease: LeaseId,
+        /// Its GPUs.
+        gpus: Vec<GpuUuid>,
+    },
+    /// A waiting request was told when it will start.
+    Predicted {
+        /// Which.
+        lease: LeaseId,
+        /// When.
+        start: StartEstimate,
+    },
+    /// The evidence about the use of a lease changed.
+    ActivityChanged {
+        /// Which lease.
+        lease: LeaseId,
+        /// What it says now.
+        activity: Activity,
+    },
+    /// Totals measured for a lease so far.
+    Metered {
+        /// Which lease.
+        lease: LeaseId,
+        /// The totals.
+        metered: Metered,
+    },
+    /// A holder was told that something will happen to its lease.
+    Noticed {
+        /// Which lease.
+        lease: LeaseId,
+        /// What and when.
+        notice: Notice,
+    },
+    /// The notice is void.
+    NoticeWithdrawn {
+        /// Which lease.
+        lease: LeaseId,
+    },
+    /// The holder agreed that its command is stopped and started anew elsewhere.
+    Agreed {
+        /// Which lease.
+        lease: LeaseId,
+    },
+    /// A restartable lease gave its slices up and waits for others; its slices are proven empty.
+    Displaced {
+        /// Which.
+        lease: LeaseId,
+        /// Why.
+        reason: NoticeReason,
+        /// What it was until here.
+        receipt: Option<Receipt>,
+    },
+    /// The holder of a named lease ended; the lease stays for the next one.
+    Lingering {
+        /// Which.
+        lease: LeaseId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Somebody took over a named lease that lingered.
+    HolderReplaced {
+        /// Which.
+        lease: LeaseId,
+        /// By whom.
+        holder: Holder,
+    },
+    /// No new lease goes to a GPU; a second one changes the first.
+    Cordoned {
+        /// Which GPU.
+        gpu: GpuUuid,
+        /// How.
+        cordon: Cordon,
+    },
+    /// Leases may go to the GPU again.
+    Uncordoned {
+        /// Which GPU.
+        gpu: GpuUuid,
+    },
+    /// A GPU that was to be emptied is empty.
+    Drained {
+        /// Which GPU.
+        gpu: GpuUuid,
+    },
+    /// A GPU is lost or failing and is kept out of use.
+    Quarantined {
+        /// Which GPU.
+        gpu: GpuUuid,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The GPU is well again.
+    QuarantineLifted {
+        /// Which GPU.
+        gpu: GpuUuid,
+    },
+    /// Room was booked.
+    Booked {
+        /// Its number.
+        booking: BookingId,
+        /// What was booked.
+        spec: BookingSpec,
+        /// The places kept for it.
+        places: Vec<SliceTarget>,
+        /// The whole GPUs kept for it.
+        whole: Vec<GpuUuid>,
+    },
+    /// A booking was given other places.
+    BookingMoved {
+        /// Which.
+        booking: BookingId,
+        /// The places kept for it from here on.
+        places: Vec<SliceTarget>,
+        /// The whole GPUs kept for it from here on.
+        whole: Vec<GpuUuid>,
+    },
+    /// A booking is over.
+    BookingEnded {
+        /// Which.
+        booking: BookingId,
+        /// Why.
+        why: BookingEnd,
+    },
+    /// Room is kept free for the request that waits longest.
+    Reserved {
+        /// Which request.
+        lease: LeaseId,
+        /// Where.
+        reservation: Reservation,
+    },
+    /// Nothing is kept free for a request any more.
+    ReservationDropped,
 }
 
 impl Event {
@@ -288,11 +467,24 @@ impl Event {
             | Self::Ending { lease, .. }
             | Self::Escalated { lease, .. }
             | Self::StillHeld { lease, .. }
+            | Self::GrantedWhole { lease, .. }
+            | Self::Predicted { lease, .. }
+            | Self::ActivityChanged { lease, .. }
+            | Self::Metered { lease, .. }
+            | Self::Noticed { lease, .. }
+            | Self::NoticeWithdrawn { lease }
+            | Self::Agreed { lease }
+            | Self::Displaced { lease, .. }
+            | Self::Lingering { lease, .. }
+            | Self::HolderReplaced { lease, .. }
+            | Self::Reserved { lease, .. }
             | Self::Ended { lease, .. } => Some(*lease),
             Self::PlanOpened { steps, .. } => match &steps.purpose {
                 Purpose::Grant(lease) => Some(*lease),
                 Purpose::Prepare
                 | Purpose::Retire
+                | Purpose::Warm
+                | Purpose::Defragment
                 | Purpose::Reconcile
                 | Purpose::Rollback(_)
                 | Purpose::Apply(_) => None,
@@ -307,6 +499,15 @@ impl Event {
             | Self::SliceGone { .. }
             | Self::MaintenanceBegan { .. }
             | Self::GpuTriedAgain { .. }
+            | Self::Cordoned { .. }
+            | Self::Uncordoned { .. }
+            | Self::Drained { .. }
+            | Self::Quarantined { .. }
+            | Self::QuarantineLifted { .. }
+            | Self::Booked { .. }
+            | Self::BookingMoved { .. }
+            | Self::BookingEnded { .. }
+            | Self::ReservationDropped
             | Self::MaintenanceEnded { .. } => None,
         }
     }

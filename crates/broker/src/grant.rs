@@ -6,10 +6,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use model::geometry::SelectError;
-use model::{Geometry, GpuSnapshot, LeaseId, Plan, PlanId, Purpose};
+use model::{Geometry, GpuSnapshot, GpuUuid, LeaseId, Plan, PlanId, ProfileName, Purpose};
 use planner::{Choice, Room, Verdict, Want};
 
-use crate::command::{Effect, Refusal};
+use crate::command::{Effect, Refusal, World};
 use crate::decide::Draft;
 use crate::event::{EndReason, Event, GrantedSlice, SliceTarget};
 use crate::reconcile;
@@ -37,14 +37,22 @@ pub(crate) fn request(draft: &mut Draft<'_>, spec: RequestSpec) -> Result<LeaseI
     let lease = LeaseId::new(draft.state.next_lease.max(1));
     let client = match &spec.holder {
         Holder::Process { client, .. } => Some(*client),
-        Holder::Token { .. } => None,
+        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => None,
     };
-    draft.emit(Event::Requested { lease, spec });
+    let counts_as = counts_as(&spec, draft.world);
+    draft.emit(Event::Requested { lease, spec, counts_as });
     if let Some(process) = client {
         draft.effect(Effect::Watch { lease, process });
     }
     schedule(draft);
     Ok(lease)
+}
+
+/// The profile that answers a request on the first GPU that has one.
+fn counts_as(spec: &RequestSpec, world: &World<'_>) -> Option<ProfileName> {
+    let geometries = world.observed.gpus.iter().filter_map(|gpu| gpu.geometry.as_deref());
+    let mut answers = geometries.filter_map(|geometry| spec.wanted.on(geometry).ok());
+    answers.next().map(|profile| profile.name)
 }
 
 /// Everything about a request that can be judged without looking for room.
@@ -185,7 +193,8 @@ fn open_grant(draft: &mut Draft<'_>, id: LeaseId, rooms: &[Room], choices: &[Cho
         });
         evicted.extend(choice.evict.iter().map(|part| key(part.placement)));
     }
-    open_plan(draft, Plan { purpose: Purpose::Grant(id), steps }, targets, evicted);
+    let plan = Plan { purpose: Purpose::Grant(id), steps };
+    open_plan(draft, plan, targets, evicted, Vec::new());
     true
 }
 
@@ -195,9 +204,10 @@ pub(crate) fn open_plan(
     plan: Plan,
     targets: Vec<SliceTarget>,
     evicted: Vec<SliceKey>,
+    whole: Vec<GpuUuid>,
 ) {
     let id = PlanId::new(draft.state.next_plan.max(1));
-    draft.emit(Event::PlanOpened { plan: id, steps: plan.clone(), targets, evicted });
+    draft.emit(Event::PlanOpened { plan: id, steps: plan.clone(), targets, evicted, whole });
     draft.effect(Effect::Execute { id, plan });
 }
 
@@ -230,7 +240,12 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
             }
         }
         Purpose::Prepare => end_maintenance(draft),
-        Purpose::Retire | Purpose::Reconcile | Purpose::Rollback(_) | Purpose::Apply(_) => {}
+        Purpose::Retire
+        | Purpose::Warm
+        | Purpose::Defragment
+        | Purpose::Reconcile
+        | Purpose::Rollback(_)
+        | Purpose::Apply(_) => {}
     }
     schedule(draft);
 }
@@ -257,7 +272,12 @@ pub(crate) fn plan_failed(draft: &mut Draft<'_>, id: PlanId, step: Option<u32>, 
     match purpose {
         Purpose::Grant(lease) => fail_grant(draft, lease, error),
         Purpose::Prepare => end_maintenance(draft),
-        Purpose::Retire | Purpose::Reconcile | Purpose::Rollback(_) | Purpose::Apply(_) => {}
+        Purpose::Retire
+        | Purpose::Warm
+        | Purpose::Defragment
+        | Purpose::Reconcile
+        | Purpose::Rollback(_)
+        | Purpose::Apply(_) => {}
     }
     reconcile::sweep(draft);
     schedule(draft);
@@ -270,7 +290,7 @@ fn fail_grant(draft: &mut Draft<'_>, lease: LeaseId, error: String) {
     draft.emit(Event::GrantUndone { lease, error: error.clone() });
     let failures = draft.state.lease(lease).map_or(0, |lease| lease.failures);
     if failures >= draft.world.policy.max_failures {
-        draft.emit(Event::Ended { lease, reason: EndReason::GrantFailed(error) });
+        draft.end(lease, EndReason::GrantFailed(error));
     }
 }
 

@@ -8,18 +8,36 @@
 
 extern crate alloc;
 
+pub mod booking;
+mod bookings;
 pub mod command;
+mod cordon;
 mod decide;
 pub mod event;
+mod fold;
 mod grant;
+pub mod lifecycle;
+mod moves;
+pub mod policy;
+pub mod receipt;
+mod reclaim;
 mod reconcile;
 pub mod request;
 mod rooms;
 pub mod state;
+pub mod terms;
+pub mod usage;
 
+pub use booking::{Booking, BookingEnd, BookingSpec};
 pub use command::{Command, Decision, Effect, Emptiness, Peer, Refusal, Reply, World};
 pub use decide::{decide, resume};
 pub use event::{EndReason, Event, GrantedSlice, SliceTarget, StepOutcome};
-pub use request::{GpuSelector, Holder, Patience, Policy, RequestSpec, Wanted};
+pub use lifecycle::{Activity, Metered, Notice, NoticeReason, Receipt, StartEstimate};
+pub use policy::{Amount, Policy, TenantRules};
+pub use request::{GpuSelector, Holder, Patience, RequestSpec, Wanted};
 pub use rooms::{Use, explain, rooms, usable, uses};
-pub use state::{Lease, OpenPlan, Phase, SliceKey, SliceRecord, SliceUse, Stage, State};
+pub use state::{
+    Cordon, Lease, OpenPlan, Phase, Reservation, SliceKey, SliceRecord, SliceUse, Stage, State,
+};
+pub use terms::{Arrangement, IdleRule, NoticeSignal, Priority, Terms};
+pub use usage::{Hour, Usage};

@@ -115,7 +115,7 @@ pub(crate) fn lose_missing(draft: &mut Draft<'_>) {
 /// A lease lost a slice: it is over, once the slices it still has are proven empty.
 fn lose_slice(draft: &mut Draft<'_>, id: LeaseId, reason: EndReason) {
     match draft.state.lease(id).map(|lease| lease.slices.is_empty()) {
-        Some(true) => draft.emit(Event::Ended { lease: id, reason }),
+        Some(true) => draft.end(id, reason),
         Some(false) => begin_end(draft, id, reason),
         None => {}
     }
@@ -167,7 +167,7 @@ pub(crate) fn sweep(draft: &mut Draft<'_>) {
         }
         for (plan, ids) in doomed {
             if let Ok(plan) = planner::plan_retire(&gpu, &ids, Purpose::Rollback(plan)) {
-                open_plan(draft, plan, Vec::new(), Vec::new());
+                open_plan(draft, plan, Vec::new(), Vec::new(), Vec::new());
             }
         }
     }
@@ -236,7 +236,7 @@ fn retire(draft: &mut Draft<'_>) {
             continue;
         }
         if let Ok(plan) = planner::plan_retire(&gpu, &ids, Purpose::Retire) {
-            open_plan(draft, plan, Vec::new(), keys);
+            open_plan(draft, plan, Vec::new(), keys, Vec::new());
         }
     }
 }
@@ -259,6 +259,6 @@ fn prepare(draft: &mut Draft<'_>) {
             continue;
         };
         draft.emit(Event::MaintenanceBegan { gpu: gpu.uuid.clone() });
-        open_plan(draft, plan, Vec::new(), Vec::new());
+        open_plan(draft, plan, Vec::new(), Vec::new(), Vec::new());
     }
 }

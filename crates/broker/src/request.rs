@@ -1,4 +1,4 @@
-//! What somebody asks for, who holds it, and the rules an owner sets.
+//! What somebody asks for, and who holds it.
 //!
 //! Must never hold a choice of the broker: a request is what was typed, resolved by no one yet.
 
@@ -13,6 +13,8 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::terms::Terms;
+
 /// A slice by name or by need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -21,17 +23,20 @@ pub enum Wanted {
     Profile(ProfileSelector),
     /// The smallest profile that satisfies the need.
     Need(Need),
+    /// A GPU with MIG off, or one that cannot do MIG.
+    WholeGpu,
 }
 
 impl Wanted {
     /// The profile that answers the wish on a board.
     ///
     /// # Errors
-    /// Why the board has none, with the nearest names.
+    /// Why the board has none, with the nearest names; no slice answers a wish for a whole GPU.
     pub fn on<'g>(&self, geometry: &'g Geometry) -> Result<&'g GpuInstanceProfile, SelectError> {
         match self {
             Self::Profile(selector) => geometry.select(selector),
             Self::Need(need) => geometry.smallest_for(need),
+            Self::WholeGpu => Err(SelectError::NoProfiles),
         }
     }
 }
@@ -41,6 +46,7 @@ impl fmt::Display for Wanted {
         match self {
             Self::Profile(selector) => selector.fmt(f),
             Self::Need(need) => need.fmt(f),
+            Self::WholeGpu => f.pad("whole GPU"),
         }
     }
 }
@@ -149,6 +155,20 @@ pub enum Holder {
         /// Life after the grant and after each renewal.
         life: Millis,
     },
+    /// A container: the lease lives as long as its control group has processes.
+    Container {
+        /// The container's id, as its runtime names it.
+        id: String,
+        /// Its control group, from the root of the hierarchy.
+        cgroup: String,
+    },
+    /// Another engine that tells when its job ends (a Slurm job, a pod's claim).
+    Engine {
+        /// Which engine.
+        kind: String,
+        /// The job as the engine names it.
+        job: String,
+    },
 }
 
 /// A request as accepted.
@@ -176,6 +196,9 @@ pub struct RequestSpec {
     pub holder: Holder,
     /// The command it is for, as its owner sees it in listings.
     pub command: Option<String>,
+    /// What its owner agreed to beside.
+    #[serde(default)]
+    pub terms: Terms,
 }
 
 impl RequestSpec {
@@ -185,42 +208,6 @@ impl RequestSpec {
             self.wanted.to_string()
         } else {
             alloc::format!("{} x {}", self.count, self.wanted)
-        }
-    }
-}
-
-/// The owner's rules.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// Whether MIG mode may be enabled on empty GPUs.
-    pub auto_mig: bool,
-    /// From TERM to KILL when a lease's processes must end. Long enough to write a checkpoint of
-    /// ordinary size, short enough that a dead holder does not block a slice for minutes.
-    pub grace: Millis,
-    /// How long an idle slice stays for reuse before its room is given back. A slice that is asked
-    /// for again within minutes is granted without the driver's creation cost (about a quarter of
-    /// a second); longer would only show up as clutter, since idle slices yield to any request.
-    pub warm_for: Millis,
-    /// Life of a lease held by a token when its owner named none.
-    pub token_life: Millis,
-    /// Grants of one request that may fail in the driver before the request is given up.
-    pub max_failures: u32,
-    /// The most slices one request may name.
-    pub max_count: u32,
-    /// The most requests one user may have waiting.
-    pub max_waiting_per_user: u32,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            auto_mig: false,
-            grace: Millis::from_secs(10),
-            warm_for: Millis::from_secs(300),
-            token_life: Millis::from_secs(8 * 3600),
-            max_failures: 3,
-            max_count: 512,
-            max_waiting_per_user: 1000,
         }
     }
 }
@@ -261,6 +248,7 @@ mod tests {
             name: None,
             holder: Holder::Token { life: Millis::from_secs(1) },
             command: None,
+            terms: Terms::default(),
         };
         assert_eq!((spec(1).wish(), spec(2).wish()), ("1g.5gb".into(), "2 x 1g.5gb".into()));
     }

@@ -37,6 +37,8 @@ pub fn usable(state: &State, gpu: &GpuSnapshot) -> bool {
         && gpu.health == Health::Ok
         && !state.maintenance.contains(&gpu.uuid)
         && !state.avoided.contains(&gpu.uuid)
+        && !state.cordons.contains_key(&gpu.uuid)
+        && !state.quarantine.contains_key(&gpu.uuid)
 }
 
 fn record_matches(instance: &GpuInstance, slice: &crate::event::GrantedSlice) -> bool {
@@ -191,7 +193,11 @@ fn unusable_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
         Health::Failing(_) => return "to be repaired",
         Health::Ok => {}
     }
-    if state.avoided.contains(&gpu.uuid) {
+    if state.cordons.contains_key(&gpu.uuid) {
+        "to be put back into use by an administrator"
+    } else if state.quarantine.contains_key(&gpu.uuid) {
+        "to be well again"
+    } else if state.avoided.contains(&gpu.uuid) {
         "to be tried again (the driver refused a change there)"
     } else if gpu.mig.needs_reset() {
         "to be reset, so that its MIG mode comes into force"

@@ -1,20 +1,22 @@
-//! The broker's state: a fold over events and nothing else.
+//! The broker's state: what the fold over events (see `fold`) leads to.
 //!
-//! Must never decide: `apply` has no policy, no arithmetic on floats and no error. An event that
-//! does not fit the state (which only a foreign journal could hold) changes nothing.
+//! Must never hold anything that the events do not lead to.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use model::{
-    BootId, GpuInstanceId, GpuInstanceProfileId, GpuUuid, LeaseId, Millis, Placement, Plan, PlanId,
-    Purpose, Timestamp,
+    BookingId, BootId, GpuInstanceId, GpuInstanceProfileId, GpuUuid, LeaseId, Millis, Placement,
+    Plan, PlanId, Timestamp, Uid,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::event::{EndReason, Event, GrantedSlice, SliceTarget, StepOutcome};
+use crate::booking::Booking;
+use crate::event::{EndReason, GrantedSlice, SliceTarget, StepOutcome};
+use crate::lifecycle::{Activity, Metered, Notice, StartEstimate};
 use crate::request::{Holder, RequestSpec};
+use crate::usage::Usage;
 
 /// Where a slice lies: unique among the instances of a machine at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -113,6 +115,30 @@ pub struct Lease {
     pub failures: u32,
     /// The last such failure.
     pub last_failure: Option<String>,
+    /// Its whole GPUs, if it asked for such.
+    #[serde(default)]
+    pub whole: Vec<GpuUuid>,
+    /// What is known of its use.
+    #[serde(default)]
+    pub activity: Activity,
+    /// What was measured since its grant.
+    #[serde(default)]
+    pub metered: Metered,
+    /// What its holder was told to expect.
+    #[serde(default)]
+    pub notice: Option<Notice>,
+    /// Whether the holder agreed to the move that the notice proposes.
+    #[serde(default)]
+    pub agreed: bool,
+    /// Until when it waits for a new holder.
+    #[serde(default)]
+    pub lingering_until: Option<Timestamp>,
+    /// When it was first told that it would start.
+    #[serde(default)]
+    pub predicted: Option<StartEstimate>,
+    /// How often it gave its slices up for others.
+    #[serde(default)]
+    pub displaced: u32,
 }
 
 impl Lease {
@@ -129,7 +155,7 @@ impl Lease {
         }
     }
 
-    /// Whether it has slices that nobody else may get.
+    /// Whether it has slices or GPUs that nobody else may get.
     pub const fn holds_slices(&self) -> bool {
         matches!(self.phase, Phase::Active { .. } | Phase::Ending { .. })
     }
@@ -146,12 +172,16 @@ pub struct OpenPlan {
     pub evicted: Vec<SliceKey>,
     /// Outcomes of the steps done so far, in order.
     pub done: Vec<StepOutcome>,
+    /// The whole GPUs it provides.
+    #[serde(default)]
+    pub whole: Vec<GpuUuid>,
 }
 
 impl OpenPlan {
     /// The GPUs it changes, and those where it hands over what is there; some more than once.
     pub fn gpus(&self) -> impl Iterator<Item = &GpuUuid> {
-        self.plan.gpus().into_iter().chain(self.targets.iter().map(|target| &target.key.gpu))
+        let targets = self.targets.iter().map(|target| &target.key.gpu);
+        self.plan.gpus().into_iter().chain(targets).chain(&self.whole)
     }
 }
 
@@ -184,7 +214,7 @@ pub struct Attempts {
 
 impl Attempts {
     /// One more, at this moment, after those made so far.
-    fn again(earlier: Option<Self>, at: Timestamp) -> Self {
+    pub(crate) fn again(earlier: Option<Self>, at: Timestamp) -> Self {
         Self { last: at, tries: earlier.map_or(0, |attempts| attempts.tries).saturating_add(1) }
     }
 
@@ -197,8 +227,39 @@ impl Attempts {
     }
 }
 
+/// A GPU that gets no new lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cordon {
+    /// Whether leases that are there are asked to leave.
+    pub drain: bool,
+    /// Why, in the words of whoever did it.
+    pub why: String,
+    /// Who did it.
+    pub by: Uid,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether nothing of ours is left on it.
+    pub drained: bool,
+}
+
+/// Room kept free for a request that waits long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// For which request.
+    pub lease: LeaseId,
+    /// The places kept for it. Leases that end in time may still use them.
+    pub places: Vec<SliceTarget>,
+    /// Whole GPUs kept for it.
+    pub whole: Vec<GpuUuid>,
+    /// When they should be free, if that is known.
+    pub free_at: Option<Timestamp>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// Everything the broker knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct State {
     /// The number of the next request.
     pub next_lease: u64,
@@ -223,6 +284,20 @@ pub struct State {
     pub avoided: BTreeSet<GpuUuid>,
     /// Steps the driver refused, per GPU, since the last plan that succeeded there.
     pub refusals: BTreeMap<GpuUuid, Attempts>,
+    /// GPUs that get no new lease.
+    pub cordons: BTreeMap<GpuUuid, Cordon>,
+    /// GPUs that are lost or failing, with what is wrong.
+    pub quarantine: BTreeMap<GpuUuid, String>,
+    /// The number of the next booking.
+    pub next_booking: u64,
+    /// Bookings that are not over.
+    pub bookings: BTreeMap<BookingId, Booking>,
+    /// The one request for which room is kept free.
+    pub reservation: Option<Reservation>,
+    /// Charges and demand.
+    pub usage: Usage,
+    /// When idle room was last rearranged: the newest hundred times.
+    pub rearranged: Vec<Timestamp>,
 }
 
 /// JSON objects want text keys, so the slices are written as a list.
@@ -260,287 +335,5 @@ impl State {
     pub fn promised(&self, key: &SliceKey) -> Option<GpuInstanceProfileId> {
         let targets = self.plans.values().flat_map(|plan| &plan.targets);
         targets.filter(|target| target.key == *key).map(|target| target.profile).next()
-    }
-
-    /// Folds one event in.
-    pub fn apply(&mut self, at: Timestamp, event: &Event) {
-        match event {
-            Event::DaemonStarted { boot, numbers_from, .. } => {
-                self.boot = Some(boot.clone());
-                self.next_lease = self.next_lease.max(*numbers_from);
-            }
-            Event::Requested { lease, spec } => self.add_request(at, *lease, spec),
-            Event::PlanOpened { plan, steps, targets, evicted } => {
-                self.open_plan(at, *plan, steps, targets, evicted);
-            }
-            Event::StepDone { plan, outcome, .. } => self.step_done(*plan, outcome),
-            Event::PlanFinished { plan } => {
-                self.forgive(*plan);
-                self.close_plan(at, *plan);
-            }
-            Event::PlanFailed { plan, step, .. } => {
-                self.avoid(at, *plan, *step);
-                self.leave_orphans(*plan, true);
-                self.close_plan(at, *plan);
-            }
-            Event::PlanAbandoned { plan } => {
-                self.leave_orphans(*plan, false);
-                self.close_plan(at, *plan);
-            }
-            Event::Granted { lease, slices } => self.grant(at, *lease, slices),
-            Event::GrantUndone { lease, error } => self.undo_grant(*lease, error),
-            Event::Requeued { lease } => {
-                if let Some(phase) = self.phase_mut(*lease) {
-                    *phase = Phase::Queued;
-                }
-            }
-            Event::HolderAttached { lease, command } => {
-                if let Some(Holder::Process { command: slot, .. }) =
-                    self.leases.get_mut(lease).map(|lease| &mut lease.spec.holder)
-                {
-                    *slot = Some(*command);
-                }
-            }
-            Event::Renewed { lease } => {
-                if let Some(lease) = self.leases.get_mut(lease) {
-                    lease.renewed_at = Some(at);
-                }
-            }
-            Event::Ending { lease, reason } => {
-                if let Some(lease) = self.leases.get_mut(lease) {
-                    lease.phase = Phase::Ending {
-                        reason: reason.clone(),
-                        stage: Stage::Waiting,
-                        since: at,
-                        held_by: Vec::new(),
-                        told_at: None,
-                    };
-                }
-            }
-            Event::Escalated { lease, stage: next } => {
-                if let Some(Phase::Ending { stage, since, .. }) = self.phase_mut(*lease) {
-                    *stage = *next;
-                    *since = at;
-                }
-            }
-            Event::StillHeld { lease, by } => {
-                if let Some(Phase::Ending { held_by, told_at, .. }) = self.phase_mut(*lease) {
-                    held_by.clone_from(by);
-                    *told_at = Some(at);
-                }
-            }
-            Event::Ended { lease, .. } => self.end(at, *lease),
-            Event::SliceAdopted { slice } => {
-                self.put_slice(slice.clone(), SliceUse::Warm { since: at });
-            }
-            Event::OrphanCleared { key } => self.orphans.retain(|orphan| orphan.key != *key),
-            Event::SliceGone { key, .. } => self.lose_slice(key),
-            Event::MaintenanceBegan { gpu } => {
-                self.maintenance.insert(gpu.clone());
-                let attempts = Attempts::again(self.prepared.get(gpu).copied(), at);
-                self.prepared.insert(gpu.clone(), attempts);
-            }
-            Event::GpuTriedAgain { gpu } => {
-                self.avoided.remove(gpu);
-            }
-            Event::MaintenanceEnded { gpu } => {
-                self.maintenance.remove(gpu);
-            }
-        }
-    }
-
-    fn phase_mut(&mut self, lease: LeaseId) -> Option<&mut Phase> {
-        self.leases.get_mut(&lease).map(|lease| &mut lease.phase)
-    }
-
-    fn put_slice(&mut self, slice: GrantedSlice, used: SliceUse) {
-        self.orphans.retain(|orphan| orphan.key != slice.key);
-        self.slices.insert(slice.key.clone(), SliceRecord { slice, used });
-    }
-
-    fn add_request(&mut self, at: Timestamp, id: LeaseId, spec: &RequestSpec) {
-        self.next_lease = self.next_lease.max(id.get() + 1);
-        let lease = Lease {
-            id,
-            spec: spec.clone(),
-            requested_at: at,
-            granted_at: None,
-            renewed_at: None,
-            phase: Phase::Queued,
-            slices: Vec::new(),
-            failures: 0,
-            last_failure: None,
-        };
-        self.leases.insert(id, lease);
-    }
-
-    fn open_plan(
-        &mut self,
-        at: Timestamp,
-        id: PlanId,
-        plan: &Plan,
-        targets: &[SliceTarget],
-        evicted: &[SliceKey],
-    ) {
-        self.next_plan = self.next_plan.max(id.get() + 1);
-        let reused = targets.iter().filter(|target| target.reuse).map(|target| &target.key);
-        for key in evicted.iter().chain(reused) {
-            if let Some(record) = self.slices.get_mut(key) {
-                record.used = SliceUse::InPlan(id);
-            }
-        }
-        if let Purpose::Grant(lease) = &plan.purpose
-            && let Some(phase) = self.phase_mut(*lease)
-        {
-            *phase = Phase::Granting { plan: id };
-        }
-        for orphan in &mut self.orphans {
-            if plan.steps.iter().any(|step| step.names(&orphan.key.gpu, orphan.key.placement)) {
-                orphan.attempts = Some(Attempts::again(orphan.attempts, at));
-            }
-        }
-        let open = OpenPlan {
-            plan: plan.clone(),
-            targets: targets.to_vec(),
-            evicted: evicted.to_vec(),
-            done: Vec::new(),
-        };
-        self.plans.insert(id, open);
-    }
-
-    fn step_done(&mut self, id: PlanId, outcome: &StepOutcome) {
-        let Some(open) = self.plans.get_mut(&id) else { return };
-        let step = open.plan.steps.get(open.done.len()).cloned();
-        if let (Some(model::Step::SetMigMode { gpu, .. }), StepOutcome::ModeSet(_)) =
-            (&step, outcome)
-        {
-            self.prepared.remove(gpu);
-        }
-        open.done.push(outcome.clone());
-        if let Some(model::Step::DestroyGpuInstance { gpu, placement, .. }) = step {
-            let key = SliceKey { gpu, placement };
-            self.orphans.retain(|orphan| orphan.key != key);
-            self.slices.remove(&key);
-        }
-    }
-
-    /// Notes what an ended plan may have left in the driver: instances it made, and slices it began
-    /// to take away. A plan that failed told what it did; after a crash the step it did not report
-    /// on may have happened too.
-    fn leave_orphans(&mut self, id: PlanId, failed: bool) {
-        let Some(open) = self.plans.get(&id) else { return };
-        let reach = open.done.len() + usize::from(!failed);
-        let made = open.done.iter().map(|outcome| match outcome {
-            StepOutcome::GpuInstanceCreated(id) => Some(*id),
-            StepOutcome::ModeSet(_)
-            | StepOutcome::Reset
-            | StepOutcome::Destroyed
-            | StepOutcome::ComputeInstanceCreated { .. } => None,
-        });
-        let steps: Vec<(model::Step, Option<GpuInstanceId>)> = open
-            .plan
-            .steps
-            .iter()
-            .take(reach)
-            .cloned()
-            .zip(made.chain(core::iter::repeat(None)))
-            .collect();
-        for (step, made) in steps {
-            let (key, profile, instance) = match step {
-                model::Step::CreateGpuInstance { gpu, profile, placement } => {
-                    let key = SliceKey { gpu, placement };
-                    if self.slices.contains_key(&key) {
-                        continue;
-                    }
-                    (key, profile, made)
-                }
-                model::Step::DestroyComputeInstance { gpu, at, .. } => {
-                    let key = SliceKey { gpu, placement: at };
-                    let Some(record) = self.slices.get(&key) else { continue };
-                    if record.used != SliceUse::InPlan(id) {
-                        continue;
-                    }
-                    let (profile, instance) = (record.slice.profile, record.slice.gpu_instance);
-                    self.slices.remove(&key);
-                    (key, profile, Some(instance))
-                }
-                model::Step::SetMigMode { .. }
-                | model::Step::ResetGpu { .. }
-                | model::Step::DestroyGpuInstance { .. }
-                | model::Step::CreateComputeInstance { .. } => continue,
-            };
-            // A plan was made where nothing lay, so an older orphan of that place is gone.
-            self.orphans.retain(|orphan| orphan.key != key);
-            let (plan, undo) = (id, failed);
-            self.orphans.push(Orphan { key, profile, plan, undo, instance, attempts: None });
-        }
-    }
-
-    /// The GPU of a step that the driver refused is avoided for a while, so that the next choice
-    /// is another one.
-    fn avoid(&mut self, at: Timestamp, id: PlanId, step: Option<u32>) {
-        let Some(open) = self.plans.get(&id) else { return };
-        if open.plan.purpose == Purpose::Prepare {
-            return;
-        }
-        let Some(step) = step.and_then(|step| open.plan.steps.get(step as usize)) else { return };
-        let gpu = step.gpu().clone();
-        let attempts = Attempts::again(self.refusals.get(&gpu).copied(), at);
-        self.refusals.insert(gpu.clone(), attempts);
-        self.avoided.insert(gpu);
-    }
-
-    /// A plan that changed a GPU shows that the driver does as it is told there.
-    fn forgive(&mut self, id: PlanId) {
-        let Some(open) = self.plans.get(&id) else { return };
-        for gpu in open.plan.gpus() {
-            self.refusals.remove(gpu);
-            self.avoided.remove(gpu);
-        }
-    }
-
-    /// Slices that the ended plan did not take away are idle again.
-    fn close_plan(&mut self, at: Timestamp, id: PlanId) {
-        self.plans.remove(&id);
-        for record in self.slices.values_mut() {
-            if record.used == SliceUse::InPlan(id) {
-                record.used = SliceUse::Warm { since: at };
-            }
-        }
-    }
-
-    fn grant(&mut self, at: Timestamp, id: LeaseId, slices: &[GrantedSlice]) {
-        for slice in slices {
-            self.put_slice(slice.clone(), SliceUse::Leased(id));
-        }
-        if let Some(lease) = self.leases.get_mut(&id) {
-            lease.phase = Phase::Active { since: at };
-            lease.granted_at = Some(at);
-            lease.slices = slices.to_vec();
-        }
-    }
-
-    fn undo_grant(&mut self, id: LeaseId, error: &str) {
-        if let Some(lease) = self.leases.get_mut(&id) {
-            lease.phase = Phase::Queued;
-            lease.failures += 1;
-            lease.last_failure = Some(error.into());
-        }
-    }
-
-    fn lose_slice(&mut self, key: &SliceKey) {
-        self.slices.remove(key);
-        for lease in self.leases.values_mut() {
-            lease.slices.retain(|slice| slice.key != *key);
-        }
-    }
-
-    fn end(&mut self, at: Timestamp, id: LeaseId) {
-        self.leases.remove(&id);
-        for record in self.slices.values_mut() {
-            if record.used == SliceUse::Leased(id) {
-                record.used = SliceUse::Warm { since: at };
-            }
-        }
     }
 }

@@ -236,6 +236,7 @@ impl Actor {
                 planner: &self.planner,
                 forecast: &self.forecast,
                 now,
+                protected: false,
             };
             match broker::decide(&mut draft, &world, envelope.command.clone()) {
                 Ok(decision) => decided.push((envelope, decision)),
@@ -310,8 +311,8 @@ impl Actor {
                 self.revisions.remove(lease);
                 self.hands.watcher.forget(*lease);
             }
-            Event::PlanOpened { steps, targets, .. } => {
-                let reused = targets.iter().map(|target| &target.key.gpu);
+            Event::PlanOpened { steps, targets, whole, .. } => {
+                let reused = targets.iter().map(|target| &target.key.gpu).chain(whole);
                 let gpus: Vec<GpuUuid> = steps.gpus().into_iter().chain(reused).cloned().collect();
                 self.touch(gpus);
                 if let Purpose::Grant(lease) = &steps.purpose {
@@ -346,6 +347,26 @@ impl Actor {
             | Event::SliceGone { .. }
             | Event::MaintenanceBegan { .. }
             | Event::GpuTriedAgain { .. }
+            | Event::GrantedWhole { .. }
+            | Event::Predicted { .. }
+            | Event::ActivityChanged { .. }
+            | Event::Metered { .. }
+            | Event::Noticed { .. }
+            | Event::NoticeWithdrawn { .. }
+            | Event::Agreed { .. }
+            | Event::Displaced { .. }
+            | Event::Lingering { .. }
+            | Event::HolderReplaced { .. }
+            | Event::Cordoned { .. }
+            | Event::Uncordoned { .. }
+            | Event::Drained { .. }
+            | Event::Quarantined { .. }
+            | Event::QuarantineLifted { .. }
+            | Event::Booked { .. }
+            | Event::BookingMoved { .. }
+            | Event::BookingEnded { .. }
+            | Event::Reserved { .. }
+            | Event::ReservationDropped
             | Event::MaintenanceEnded { .. } => {}
         }
         tracing::debug!(seq = recorded.seq, event = ?recorded.event, "committed");
@@ -366,10 +387,7 @@ impl Actor {
             .state
             .plans
             .values()
-            .flat_map(|open| {
-                let targets = open.targets.iter().map(|target| &target.key.gpu);
-                open.plan.gpus().into_iter().chain(targets).cloned().collect::<Vec<_>>()
-            })
+            .flat_map(|open| open.gpus().cloned().collect::<Vec<_>>())
             .collect();
         for gpu in busy {
             self.changed_at.insert(gpu, u64::MAX);

@@ -58,6 +58,11 @@ impl Hands {
                     teller.tell(failed(id, "no thread could be started"));
                 }
             }
+            // Containers are watched by whoever measures them; see `Command::HolderGone`.
+            Effect::WatchContainer { .. } => {}
+            Effect::Notify { lease, signal } => {
+                in_thread("notify", move || holders::notify(&hands, &picture, lease, signal));
+            }
             Effect::Watch { lease, process } => {
                 self.watcher.add(lease, process);
             }

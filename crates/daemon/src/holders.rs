@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use broker::{Emptiness, GrantedSlice, Holder, Lease, Stage};
+use broker::{Emptiness, GrantedSlice, Holder, Lease, NoticeSignal, Stage};
 use host::processes::{Arguments, describe, group_members, is_alive, with_environment};
 use host::{PidFd, Users};
 use model::{Health, LeaseId, Millis, ProcessId};
@@ -38,7 +38,7 @@ fn belonging(hands: &Hands, published: &Published, lease: &Lease) -> BTreeSet<Pr
         Holder::Process { command: None, .. } => inherited(hands, lease),
         // Whoever exported the lease to a shell shares it with every program of that shell; those
         // that use the slice are meant.
-        Holder::Token { .. } => {
+        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => {
             let using =
                 lease.slices.iter().filter_map(|slice| on_slice(hands, published, slice).ok());
             let using: BTreeSet<u32> = using.flatten().map(|(pid, _)| pid).collect();
@@ -81,15 +81,29 @@ fn inherited(hands: &Hands, lease: &Lease) -> BTreeSet<ProcessId> {
     with_environment(LEASE_VARIABLE, &key).into_iter().filter(young).filter(own).collect()
 }
 
-/// Signals the processes that belong to a lease.
+/// Signals the processes that belong to a lease that ends.
 pub(crate) fn signal(hands: &Hands, published: &Published, id: LeaseId, stage: Stage) {
-    let Some(lease) = published.state.lease(id) else { return };
-    let signals: &[Signal] = match stage {
-        Stage::Waiting => return,
+    match stage {
+        Stage::Waiting => {}
         // A stopped process takes TERM only when it continues.
-        Stage::Term => &[Signal::TERM, Signal::CONT],
-        Stage::Kill => &[Signal::KILL],
+        Stage::Term => send(hands, published, id, &[Signal::TERM, Signal::CONT]),
+        Stage::Kill => send(hands, published, id, &[Signal::KILL]),
+    }
+}
+
+/// Tells the processes that belong to a lease of a notice, with the signal its owner chose.
+pub(crate) fn notify(hands: &Hands, published: &Published, id: LeaseId, signal: NoticeSignal) {
+    let signal = match signal {
+        NoticeSignal::Usr1 => Signal::USR1,
+        NoticeSignal::Usr2 => Signal::USR2,
+        NoticeSignal::Term => Signal::TERM,
+        NoticeSignal::Int => Signal::INT,
     };
+    send(hands, published, id, &[signal]);
+}
+
+fn send(hands: &Hands, published: &Published, id: LeaseId, signals: &[Signal]) {
+    let Some(lease) = published.state.lease(id) else { return };
     let users = Users::load();
     for process in belonging(hands, published, lease) {
         let owner = describe(process.pid, &users, Arguments::Hidden).map(|found| found.uid);
@@ -123,7 +137,7 @@ pub(crate) fn look(hands: &Hands, published: &Published, id: LeaseId) -> Option<
         }
         Holder::Process { command: None, .. } => note(inherited(hands, lease), BELONGS),
         // Only those that use the slice count, and the search below finds them.
-        Holder::Token { .. } => {}
+        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => {}
     }
     // Two searches in a row: one alone can miss a descriptor handed on while it runs.
     for _ in 0..2 {

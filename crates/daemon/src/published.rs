@@ -39,6 +39,7 @@ impl Published {
             planner: &self.planner,
             forecast,
             now: self.now,
+            protected: false,
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use api::{HolderKind, LeaseRequest};
 use axum::http::StatusCode;
-use broker::{GpuSelector, Holder, Patience, Policy, RequestSpec, Wanted};
+use broker::{GpuSelector, Holder, Patience, Policy, RequestSpec, Terms, Wanted};
 use model::geometry::Need;
 use model::{BootId, MemoryRequest, Millis, NodeSnapshot, ProcessId, ProfileSelector, Tenant, Uid};
 
@@ -55,6 +55,9 @@ pub(crate) fn parse(
             })?,
             command: None,
         },
+        HolderKind::Container | HolderKind::Engine => {
+            return Err(Failure::bad_request("containers and engines do not hold leases yet"));
+        }
         HolderKind::Token => Holder::Token {
             // A hard limit that is longer than the default life is meant as the end.
             life: positive("token_life_ms", request.token_life_ms)?.unwrap_or_else(|| {
@@ -74,6 +77,7 @@ pub(crate) fn parse(
         name: request.name.map(name).transpose()?,
         holder,
         command: request.command.map(|command| command.chars().take(500).collect()),
+        terms: Terms::default(),
     })
 }
 

@@ -2,47 +2,33 @@
 //!
 //! Must never name a command or its arguments: events are for everybody to read.
 
+mod lease;
+mod room;
+
 use api::EventView;
 use broker::{EndReason, Event, SliceKey, Stage, StepOutcome};
 use model::{GpuUuid, NodeSnapshot, Purpose};
 use store::Recorded;
+
+use self::lease::of_lease;
+use self::room::of_room;
 
 /// An event as the wire shows it.
 pub(crate) fn view(recorded: &Recorded, observed: &NodeSnapshot) -> EventView {
     EventView {
         seq: recorded.seq,
         at_ms: recorded.at.as_millis(),
-        kind: kind(&recorded.event).to_owned(),
+        kind: kind(&recorded.event),
         lease: recorded.event.lease(),
         message: message(&recorded.event, observed),
     }
 }
 
-const fn kind(event: &Event) -> &'static str {
-    match event {
-        Event::DaemonStarted { .. } => "daemon_started",
-        Event::Requested { .. } => "requested",
-        Event::PlanOpened { .. } => "plan_opened",
-        Event::StepDone { .. } => "step_done",
-        Event::PlanFinished { .. } => "plan_finished",
-        Event::PlanFailed { .. } => "plan_failed",
-        Event::PlanAbandoned { .. } => "plan_abandoned",
-        Event::Granted { .. } => "granted",
-        Event::GrantUndone { .. } => "grant_undone",
-        Event::Requeued { .. } => "requeued",
-        Event::HolderAttached { .. } => "holder_attached",
-        Event::Renewed { .. } => "renewed",
-        Event::Ending { .. } => "ending",
-        Event::Escalated { .. } => "escalated",
-        Event::StillHeld { .. } => "still_held",
-        Event::Ended { .. } => "ended",
-        Event::SliceAdopted { .. } => "slice_adopted",
-        Event::OrphanCleared { .. } => "orphan_cleared",
-        Event::SliceGone { .. } => "slice_gone",
-        Event::MaintenanceBegan { .. } => "maintenance_began",
-        Event::MaintenanceEnded { .. } => "maintenance_ended",
-        Event::GpuTriedAgain { .. } => "gpu_tried_again",
-    }
+/// The kind of an event, as the journal tags it.
+fn kind(event: &Event) -> String {
+    let tagged = serde_json::to_value(event).ok();
+    let tag = tagged.as_ref().and_then(|value| value.get("kind")).and_then(|kind| kind.as_str());
+    tag.unwrap_or("unknown").to_owned()
 }
 
 fn gpu(observed: &NodeSnapshot, uuid: &GpuUuid) -> String {
@@ -56,7 +42,7 @@ fn place(observed: &NodeSnapshot, key: &SliceKey) -> String {
 fn message(event: &Event, observed: &NodeSnapshot) -> String {
     match event {
         Event::DaemonStarted { version, .. } => format!("migd {version} took over"),
-        Event::Requested { lease, spec } => {
+        Event::Requested { lease, spec, .. } => {
             format!("{lease}: {} asks for {} on {}", spec.tenant, spec.wish(), spec.gpu)
         }
         Event::PlanOpened { plan, steps, targets, .. } => {
@@ -102,8 +88,8 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
             Stage::Kill => format!("{lease}: its processes were sent KILL"),
         },
         Event::StillHeld { lease, by } => format!("{lease} is still held: {}", by.join("; ")),
-        Event::Ended { lease, reason: EndReason::Released } => format!("{lease} ended"),
-        Event::Ended { lease, reason } => format!("{lease} ended: {reason}"),
+        Event::Ended { lease, reason: EndReason::Released, .. } => format!("{lease} ended"),
+        Event::Ended { lease, reason, .. } => format!("{lease} ended: {reason}"),
         Event::SliceAdopted { slice } => {
             format!("{} on {} is kept for reuse", slice.uuid, place(observed, &slice.key))
         }
@@ -122,6 +108,29 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
         Event::MaintenanceEnded { gpu: uuid } => {
             format!("{} is ready for slices", gpu(observed, uuid))
         }
+        Event::GrantedWhole { lease, gpus } => {
+            let gpus: Vec<String> = gpus.iter().map(|uuid| gpu(observed, uuid)).collect();
+            format!("{lease} has the whole of {}", gpus.join(", "))
+        }
+        Event::Predicted { .. }
+        | Event::ActivityChanged { .. }
+        | Event::Metered { .. }
+        | Event::Noticed { .. }
+        | Event::NoticeWithdrawn { .. }
+        | Event::Agreed { .. }
+        | Event::Displaced { .. }
+        | Event::Lingering { .. }
+        | Event::HolderReplaced { .. } => of_lease(event, observed),
+        Event::Cordoned { .. }
+        | Event::Uncordoned { .. }
+        | Event::Drained { .. }
+        | Event::Quarantined { .. }
+        | Event::QuarantineLifted { .. }
+        | Event::Booked { .. }
+        | Event::BookingMoved { .. }
+        | Event::BookingEnded { .. }
+        | Event::Reserved { .. }
+        | Event::ReservationDropped => of_room(event, observed),
     }
 }
 
@@ -130,6 +139,8 @@ fn purpose(purpose: &Purpose) -> String {
         Purpose::Grant(lease) => format!("grant {lease}"),
         Purpose::Prepare => "enable MIG".to_owned(),
         Purpose::Retire => "give back idle room".to_owned(),
+        Purpose::Warm => "make slices ahead of requests".to_owned(),
+        Purpose::Defragment => "rearrange idle room".to_owned(),
         Purpose::Reconcile => "reconcile".to_owned(),
         Purpose::Rollback(plan) => format!("undo plan {plan}"),
         Purpose::Apply(words) => words.clone(),

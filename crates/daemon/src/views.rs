@@ -232,7 +232,7 @@ fn lease(published: &Published, lease: &Lease, by: Peer) -> LeaseView {
     let own = by.admin || by.uid == lease.spec.uid;
     let (client, command) = match &lease.spec.holder {
         Holder::Process { client, command, .. } => (Some(client.pid), command.map(|c| c.pid)),
-        Holder::Token { .. } => (None, None),
+        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => (None, None),
     };
     let (state, end) = match &lease.phase {
         Phase::Queued => (LeaseState::Queued, None),
@@ -257,7 +257,12 @@ fn lease(published: &Published, lease: &Lease, by: Peer) -> LeaseView {
         deadline_ms: lease.deadline().map(model::Timestamp::as_millis),
         expires_at_ms: lease.token_expires().map(model::Timestamp::as_millis),
         slices: lease.slices.iter().filter_map(|s| slice(&published.observed, s)).collect(),
-        holder: if client.is_some() { HolderKind::Process } else { HolderKind::Token },
+        holder: match &lease.spec.holder {
+            Holder::Process { .. } => HolderKind::Process,
+            Holder::Token { .. } => HolderKind::Token,
+            Holder::Container { .. } => HolderKind::Container,
+            Holder::Engine { .. } => HolderKind::Engine,
+        },
         client_pid: client,
         command_pid: command,
         command: lease.spec.command.clone().filter(|_| own),
@@ -308,6 +313,12 @@ const fn end_kind(reason: &EndReason) -> EndKind {
         EndReason::SliceLost(_) => EndKind::SliceLost,
         EndReason::GrantFailed(_) => EndKind::GrantFailed,
         EndReason::Rebooted => EndKind::Rebooted,
+        EndReason::Idle { .. } => EndKind::Idle,
+        EndReason::Preempted { .. } => EndKind::Preempted,
+        EndReason::GpuLost(_) => EndKind::GpuLost,
+        EndReason::Drained => EndKind::Drained,
+        EndReason::BookingOver => EndKind::BookingOver,
+        EndReason::Moving(_) => EndKind::Moving,
     }
 }
 

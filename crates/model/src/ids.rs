@@ -126,53 +126,67 @@ text_id!(
     BootId
 );
 
-/// Number of a request and of the lease it becomes; shown and typed as `L17`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseId(u64);
+/// An id that people type: a letter and a number, written and parsed as such.
+macro_rules! spoken_id {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $upper:literal, $lower:literal, $what:literal, $see:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u64);
 
-impl LeaseId {
-    /// Wraps the number.
-    pub const fn new(id: u64) -> Self {
-        Self(id)
-    }
+        impl $name {
+            /// Wraps the number.
+            pub const fn new(id: u64) -> Self {
+                Self(id)
+            }
 
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
+            /// The number.
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&alloc::format!("{}{}", $upper, self.0))
+            }
+        }
+
+        #[doc = concat!("Why a ", $what, " id did not parse.")]
+        #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+        #[error("`{0}` is not a {what} id; {what} ids look like {letter}17 (see `{see}`)", what = $what, letter = $upper, see = $see)]
+        pub struct $error(pub String);
+
+        impl FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let digits = text.strip_prefix([$upper, $lower]).unwrap_or(text);
+                digits.parse().map(Self).map_err(|_| $error(text.into()))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
 }
 
-impl fmt::Display for LeaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&alloc::format!("L{}", self.0))
-    }
-}
-
-/// Why a lease id did not parse.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a lease id; lease ids look like L17 (see `migctl status`)")]
-pub struct LeaseIdError(pub String);
-
-impl FromStr for LeaseId {
-    type Err = LeaseIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.strip_prefix(['L', 'l']).unwrap_or(text);
-        digits.parse().map(Self).map_err(|_| LeaseIdError(text.into()))
-    }
-}
-
-impl Serialize for LeaseId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for LeaseId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+spoken_id!(
+    /// A request, and the lease it becomes: `L17`.
+    LeaseId, LeaseIdError, 'L', 'l', "lease", "migctl status"
+);
+spoken_id!(
+    /// Room kept for somebody for a time: `B3`.
+    BookingId, BookingIdError, 'B', 'b', "booking", "migctl book --list"
+);
 
 /// One process for the length of its life: its pid and the moment it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ pub mod units;
 
 pub use geometry::{BoardRule, ComputeInstanceProfile, EngineCounts, Geometry, GpuInstanceProfile};
 pub use ids::{
-    BootId, ComputeInstanceId, ComputeInstanceProfileId, GpuIndex, GpuInstanceId,
+    BookingId, BootId, ComputeInstanceId, ComputeInstanceProfileId, GpuIndex, GpuInstanceId,
     GpuInstanceProfileId, GpuMinor, GpuUuid, LeaseId, MigUuid, PciAddress, PlanId, ProcessId,
     Tenant, Uid,
 };

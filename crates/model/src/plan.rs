@@ -26,6 +26,10 @@ pub enum Purpose {
     Prepare,
     /// Removes idle slices that nobody leases.
     Retire,
+    /// Makes idle slices of the kinds that are likely to be asked for.
+    Warm,
+    /// Rearranges idle slices so that larger ones fit.
+    Defragment,
     /// Brings records and driver into agreement after a crash.
     Reconcile,
     /// Undoes the finished steps of another plan.

@@ -7,6 +7,7 @@ use std::fs;
 use broker::event::{EndReason, Event, Stamped};
 use broker::request::{GpuSelector, Holder, Patience, RequestSpec, Wanted};
 use broker::state::State;
+use broker::terms::Terms;
 use model::{LeaseId, Millis, Tenant, Timestamp, Uid};
 use store::{Durability, StoreError, open};
 
@@ -23,8 +24,9 @@ fn request(id: u64) -> Event {
         name: None,
         holder: Holder::Token { life: Millis::from_secs(60) },
         command: None,
+        terms: Terms::default(),
     };
-    Event::Requested { lease: LeaseId::new(id), spec }
+    Event::Requested { lease: LeaseId::new(id), spec, counts_as: None }
 }
 
 fn at(second: u64, event: Event) -> Stamped {
@@ -46,7 +48,8 @@ fn replay_gives_the_state_that_was_written() {
         state.apply(event.at, &event.event);
         opened.journal.append(&[event], &[], &state).unwrap();
     }
-    let end = at(9, Event::Ended { lease: LeaseId::new(3), reason: EndReason::Cancelled });
+    let end =
+        at(9, Event::Ended { lease: LeaseId::new(3), reason: EndReason::Cancelled, receipt: None });
     state.apply(end.at, &end.event);
     opened.journal.append(&[end], &[], &state).unwrap();
     drop(opened);
@@ -69,7 +72,10 @@ fn a_stored_state_shortens_replay_without_changing_it() {
     let mut batch = Vec::new();
     for id in 1..=10_050 {
         let begun = at(id, request(id));
-        let ended = at(id, Event::Ended { lease: LeaseId::new(id), reason: EndReason::Released });
+        let ended = at(
+            id,
+            Event::Ended { lease: LeaseId::new(id), reason: EndReason::Released, receipt: None },
+        );
         state.apply(begun.at, &begun.event);
         batch.push(begun);
         if id % 100 != 0 {
@@ -142,10 +148,10 @@ fn events_of_a_newer_version_are_refused_and_untouched() {
     let mut opened = open(&path, Durability::Process, now()).unwrap();
     opened.journal.append(&[at(1, request(1))], &[], &State::default()).unwrap();
     drop(opened);
-    let newer = "UPDATE events SET version = 2, body = '{\"kind\":\"of the future\"}'";
+    let newer = "UPDATE events SET version = 99, body = '{\"kind\":\"of the future\"}'";
     rusqlite::Connection::open(&path).unwrap().execute_batch(newer).unwrap();
     let error = open(&path, Durability::Process, now()).unwrap_err();
-    assert!(matches!(error, StoreError::TooNew { found: 2, .. }), "{error}");
+    assert!(matches!(error, StoreError::TooNew { found: 99, .. }), "{error}");
     assert!(path.exists());
 }
 

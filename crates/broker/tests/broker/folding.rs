@@ -22,7 +22,7 @@ fn events_of_what_is_not_there_change_nothing() {
         Event::Ending { lease, reason: EndReason::Released },
         Event::Escalated { lease, stage: Stage::Kill },
         Event::StillHeld { lease, by: Vec::new() },
-        Event::Ended { lease, reason: EndReason::Released },
+        Event::Ended { lease, reason: EndReason::Released, receipt: None },
         Event::OrphanCleared { key: key.clone() },
         Event::SliceGone { key: key.clone(), found: String::new() },
         Event::MaintenanceEnded { gpu: key.gpu.clone() },
@@ -37,8 +37,8 @@ fn events_of_what_is_not_there_change_nothing() {
 fn numbers_are_never_given_twice() {
     let mut state = State::default();
     let plan = Plan::nothing(Purpose::Retire);
-    let (id, targets, evicted) = (PlanId::new(7), Vec::new(), Vec::new());
-    state.apply(at(1), &Event::PlanOpened { plan: id, steps: plan, targets, evicted });
+    let (id, targets, evicted, whole) = (PlanId::new(7), Vec::new(), Vec::new(), Vec::new());
+    state.apply(at(1), &Event::PlanOpened { plan: id, steps: plan, targets, evicted, whole });
     state.apply(at(2), &Event::PlanFinished { plan: id });
     assert_eq!((state.next_plan, state.plans.len()), (8, 0));
 }

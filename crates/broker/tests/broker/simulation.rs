@@ -206,7 +206,7 @@ impl World {
         let by = Peer { uid: lease.spec.uid, admin: false };
         let client = match &lease.spec.holder {
             Holder::Process { client, .. } => Some(*client),
-            Holder::Token { .. } => None,
+            _ => None,
         };
         if self.chance.one_in(2) {
             self.rig.command(Command::End { lease: id, by, holder: true }).expect("its own");

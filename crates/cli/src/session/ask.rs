@@ -211,7 +211,7 @@ async fn unask(
                 HolderKind::Process => {
                     "migctl: left; the daemon does not answer and drops the request by itself"
                 }
-                HolderKind::Token => {
+                HolderKind::Token | HolderKind::Container | HolderKind::Engine => {
                     "migctl: left; the daemon does not answer, and may have got the request: \
                      look with `migctl status` and `migctl queue` once it does"
                 }
@@ -277,7 +277,13 @@ fn over(lease: &LeaseView) -> Failure {
             | EndKind::TimeLimit
             | EndKind::NotRenewed
             | EndKind::SliceLost
-            | EndKind::Rebooted,
+            | EndKind::Rebooted
+            | EndKind::Idle
+            | EndKind::Preempted
+            | EndKind::GpuLost
+            | EndKind::Drained
+            | EndKind::BookingOver
+            | EndKind::Moving,
         )
         | None => failure("E-LEASE-ENDED", "ended before it began"),
     }

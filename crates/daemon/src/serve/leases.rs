@@ -35,7 +35,7 @@ pub(super) async fn view(app: &App, name: &str, by: Peer) -> Result<LeaseView, F
     let history = app.read(|reply| Message::History { lease: id, reply }).await?;
     let mut fold = broker::State::default();
     for recorded in &history {
-        if let Event::Ended { lease, reason } = &recorded.event
+        if let Event::Ended { lease, reason, .. } = &recorded.event
             && let Some(last) = fold.lease(*lease)
         {
             return Ok(views::ended_lease(&published, last, reason, recorded.seq, by));
@@ -206,7 +206,7 @@ pub(super) async fn release(
     let lease = named(&app, &name, by)?;
     let holder = match &lease.spec.holder {
         Holder::Process { client, .. } => caller.process() == Some(*client),
-        Holder::Token { .. } => false,
+        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => false,
     };
     let command = Command::End { lease: lease.id, by, holder };
     let (reply, published) = app.ask(command).await?;

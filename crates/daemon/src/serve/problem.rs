@@ -121,12 +121,18 @@ impl From<Refusal> for Failure {
             | Refusal::NoSuchGpu { .. }
             | Refusal::NeverFits { .. }
             | Refusal::BadCount(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Refusal::NoSuchLease(_) => StatusCode::NOT_FOUND,
-            Refusal::NotYours(_) => StatusCode::FORBIDDEN,
+            Refusal::NoSuchLease(_) | Refusal::UnknownGpu(_) | Refusal::NoSuchBooking(_) => {
+                StatusCode::NOT_FOUND
+            }
+            Refusal::NotYours(_)
+            | Refusal::NotAllowed { .. }
+            | Refusal::OverCap { .. }
+            | Refusal::AdminsOnly(_) => StatusCode::FORBIDDEN,
             Refusal::TooManyWaiting(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::NoRoomNow { .. }
             | Refusal::MigOff(_)
             | Refusal::NameTaken { .. }
+            | Refusal::CannotBook(_)
             | Refusal::WrongPhase { .. } => StatusCode::CONFLICT,
         };
         let mut failure = Self::new(status, refusal.code(), refusal.to_string());

@@ -46,6 +46,10 @@ pub(crate) struct Rig {
     /// Leased slices others destroyed, until the broker notices.
     pub(crate) stolen: BTreeSet<SliceKey>,
     pub(crate) next_pid: u32,
+    /// Whether now is an hour in which idle leases are left alone.
+    pub(crate) protected: bool,
+    /// Notices sent to processes, in order.
+    pub(crate) notified: Vec<(LeaseId, broker::NoticeSignal)>,
 }
 
 impl Rig {
@@ -84,6 +88,8 @@ impl Rig {
             stale: BTreeSet::new(),
             stolen: BTreeSet::new(),
             next_pid: 100,
+            protected: false,
+            notified: Vec::new(),
         };
         rig.started();
         rig
@@ -96,6 +102,7 @@ impl Rig {
             planner: &self.planner,
             forecast: &self.forecast,
             now: self.now,
+            protected: self.protected,
         }
     }
 
@@ -184,6 +191,8 @@ impl Rig {
                     self.report_exit(process);
                 }
             }
+            Effect::WatchContainer { .. } => {}
+            Effect::Notify { lease, signal } => self.notified.push((lease, signal)),
             Effect::Signal { lease, stage } => {
                 self.signals.push((lease, stage));
                 let gpus: Vec<GpuUuid> =

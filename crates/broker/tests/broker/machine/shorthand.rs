@@ -4,7 +4,7 @@
 
 use broker::{
     Command, Event, GpuSelector, Holder, Lease, Patience, Peer, Refusal, Reply, RequestSpec,
-    SliceKey, Wanted,
+    SliceKey, Terms, Wanted,
 };
 use model::{LeaseId, ProcessId, Step, Tenant, Uid};
 
@@ -25,13 +25,14 @@ impl Rig {
             name: None,
             holder: Holder::Process { boot: self.boot_id(), client, command: None },
             command: None,
+            terms: Terms::default(),
         }
     }
 
     pub(crate) fn request(&mut self, spec: RequestSpec) -> Result<LeaseId, Refusal> {
         match self.command(Command::Request(spec))?.reply {
             Reply::Lease(id) => Ok(id),
-            Reply::Done => panic!("a request is answered with its lease"),
+            Reply::Booking(_) | Reply::Done => panic!("a request is answered with its lease"),
         }
     }
 
@@ -50,14 +51,14 @@ impl Rig {
     pub(crate) fn client(&self, id: LeaseId) -> ProcessId {
         match self.lease(id).spec.holder {
             Holder::Process { client, .. } => client,
-            Holder::Token { .. } => panic!("held by a token"),
+            _ => panic!("not held by a process"),
         }
     }
 
     /// Why a lease ended, if it did.
     pub(crate) fn ended(&self, id: LeaseId) -> Option<&broker::EndReason> {
         self.journal.iter().find_map(|stamped| match &stamped.event {
-            Event::Ended { lease, reason } if *lease == id => Some(reason),
+            Event::Ended { lease, reason, .. } if *lease == id => Some(reason),
             _ => None,
         })
     }

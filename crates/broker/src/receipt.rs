@@ -1,0 +1,50 @@
+//! What a lease was, added up when it is over.
+//!
+//! Must never measure: it adds up what events and the snapshot say.
+
+use alloc::vec::Vec;
+
+use model::{Geometry, MemoryMib, Millis, NodeSnapshot, ProfileName, Timestamp};
+
+use crate::event::GrantedSlice;
+use crate::lifecycle::Receipt;
+use crate::state::Lease;
+
+/// The receipt of a lease at this moment; `None` if it was never granted.
+pub fn receipt(observed: &NodeSnapshot, lease: &Lease, now: Timestamp) -> Option<Receipt> {
+    let granted_at = lease.granted_at?;
+    let held = now.since(granted_at);
+    let slices = || {
+        lease.slices.iter().filter_map(|slice| {
+            let geometry = observed.gpu(&slice.key.gpu)?.geometry.as_deref()?;
+            Some((slice, geometry))
+        })
+    };
+    let profiles: Vec<ProfileName> = slices()
+        .filter_map(|(slice, geometry)| Some(geometry.profile(slice.profile)?.name))
+        .collect();
+    let memory = slices()
+        .filter_map(|(slice, geometry)| Some(geometry.profile(slice.profile)?.memory))
+        .fold(MemoryMib::new(0), MemoryMib::saturating_add);
+    let of_slices: u64 =
+        slices().map(|(slice, geometry)| share_of(held, slice, geometry).get()).sum();
+    let of_gpus = held.get().saturating_mul(lease.whole.len() as u64);
+    Some(Receipt {
+        profiles,
+        whole_gpus: lease.whole.len() as u32,
+        memory,
+        granted_at,
+        held,
+        waited: granted_at.since(lease.requested_at),
+        gpu_time: Millis::new(of_slices.saturating_add(of_gpus)),
+        metered: lease.metered,
+    })
+}
+
+/// The share of a GPU that a slice takes, for so long: by its units on the placement grid, since
+/// those are what nobody else can have meanwhile.
+pub fn share_of(held: Millis, slice: &GrantedSlice, geometry: &Geometry) -> Millis {
+    let units = u128::from(slice.key.placement.size.get());
+    let grid = u128::from(geometry.grid.get().max(1));
+    Millis::new((u128::from(held.get()) * units / grid) as u64)
+}
