@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use ::executor::Looks;
 use broker::event::Stamped;
 use broker::{Command, Decision, Effect, Event, Policy, Refusal, Reply, State, World};
 use host::DaemonClock;
@@ -94,10 +95,8 @@ pub(crate) struct Actor {
     pub(crate) publish: watch::Sender<Published>,
     pub(crate) revisions: BTreeMap<LeaseId, u64>,
     pub(crate) warnings: Arc<Vec<String>>,
-    /// Counts plans opened and ended.
-    pub(crate) epoch: Arc<std::sync::atomic::AtomicU64>,
-    /// For each GPU, the epoch of the last plan opened or ended there.
-    pub(crate) changed_at: BTreeMap<GpuUuid, u64>,
+    /// Which looks still count.
+    pub(crate) looks: Looks,
     /// Whether something is known that the others have not been told.
     pub(crate) unpublished: bool,
 }
@@ -181,14 +180,9 @@ impl Actor {
         }
     }
 
-    /// Whether a look that began at `epoch` tells more than is known of a GPU.
-    fn is_news(&self, epoch: u64, gpu: &GpuUuid) -> bool {
-        self.changed_at.get(gpu).is_none_or(|changed| *changed <= epoch)
-    }
-
     /// Replaces what is known of one GPU; whether anything changed.
     fn learn(&mut self, epoch: u64, gpu: GpuSnapshot) -> bool {
-        if !self.is_news(epoch, &gpu.uuid) {
+        if !self.looks.is_news(epoch, &gpu.uuid) {
             return false;
         }
         let observed = Arc::make_mut(&mut self.observed);
@@ -313,22 +307,13 @@ impl Actor {
             }
             Event::PlanOpened { steps, targets, whole, .. } => {
                 let reused = targets.iter().map(|target| &target.key.gpu).chain(whole);
-                let gpus: Vec<GpuUuid> = steps.gpus().into_iter().chain(reused).cloned().collect();
-                self.touch(gpus);
+                self.looks.opened(steps.gpus().into_iter().chain(reused));
                 if let Purpose::Grant(lease) = &steps.purpose {
                     self.count_demand(*lease);
                 }
             }
             Event::PlanFinished { .. } | Event::PlanFailed { .. } => {
-                let epoch = self.epoch.fetch_add(1, std::sync::atomic::Ordering::AcqRel) + 1;
-                // The executor's own look comes with the new epoch; older looks of the GPUs it
-                // worked on are void.
-                for changed in self.changed_at.values_mut() {
-                    if *changed == u64::MAX {
-                        *changed = epoch;
-                    }
-                }
-                self.reopen_changes();
+                self.looks.ended(&self.state);
             }
             Event::DaemonStarted { .. }
             | Event::Requested { .. }
@@ -370,28 +355,6 @@ impl Actor {
             | Event::MaintenanceEnded { .. } => {}
         }
         tracing::debug!(seq = recorded.seq, event = ?recorded.event, "committed");
-    }
-
-    /// Looks at these GPUs that began before now are void, and so are those that end before the
-    /// plan does.
-    fn touch(&mut self, gpus: Vec<GpuUuid>) {
-        self.epoch.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
-        for gpu in gpus {
-            self.changed_at.insert(gpu, u64::MAX);
-        }
-    }
-
-    /// GPUs on which a plan is still open stay closed to looks.
-    fn reopen_changes(&mut self) {
-        let busy: Vec<GpuUuid> = self
-            .state
-            .plans
-            .values()
-            .flat_map(|open| open.gpus().cloned().collect::<Vec<_>>())
-            .collect();
-        for gpu in busy {
-            self.changed_at.insert(gpu, u64::MAX);
-        }
     }
 
     /// Counts what is asked for, so that placement keeps room for its like.

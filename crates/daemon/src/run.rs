@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use ::executor::Looks;
 use broker::{Command, Policy};
 use host::{ClockRecord, DaemonClock};
 use model::{BootId, Millis, NodeSnapshot, Timestamp, Uid};
@@ -250,8 +251,7 @@ fn start_actor(
         hands,
         publish,
         warnings: first.warnings,
-        epoch,
-        changed_at: BTreeMap::new(),
+        looks: Looks::new(epoch),
         unpublished: false,
     };
     actor.learn_geometries(&first.observed);

@@ -5,6 +5,7 @@
 //! a thread, a channel or a clock: whoever drives an [`Execution`] has them, so that a daemon and a
 //! simulation drive the same code.
 
+mod looks;
 mod perform;
 mod reading;
 
@@ -16,6 +17,7 @@ use driver::Driver;
 use host::Reset;
 use model::{GpuUuid, NodeSnapshot, Plan, PlanId, Step};
 
+pub use looks::Looks;
 pub use perform::chain;
 pub use reading::look_or_distrust;
 
