@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use ::executor::Looks;
+use ::executor::{Looks, changes};
 use broker::event::Stamped;
 use broker::{Command, Decision, Effect, Event, Policy, Refusal, Reply, State, World};
 use host::DaemonClock;
@@ -307,7 +307,9 @@ impl Actor {
             }
             Event::PlanOpened { steps, targets, whole, .. } => {
                 let reused = targets.iter().map(|target| &target.key.gpu).chain(whole);
-                self.looks.opened(steps.gpus().into_iter().chain(reused));
+                if changes(steps, whole) {
+                    self.looks.opened(steps.gpus().into_iter().chain(reused));
+                }
                 if let Purpose::Grant(lease) = &steps.purpose {
                     self.count_demand(*lease);
                 }

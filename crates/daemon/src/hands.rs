@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 
 use broker::{Command, Effect, Phase, Stage};
 use host::DaemonClock;
-use model::{LeaseId, PlanId};
+use model::{LeaseId, Plan, PlanId};
 
 use crate::actor::{Envelope, Message};
 use crate::executor::{self, Locks};
+use crate::handover;
 use crate::holders;
 use crate::machine::Machine;
 use crate::published::Published;
+use crate::readers::Readers;
+use crate::searcher::Searcher;
 use crate::watch::Watcher;
 
 /// What effects need.
@@ -33,11 +36,15 @@ pub(crate) struct Hands {
     pub(crate) clock: Arc<DaemonClock>,
     /// The socket as holders know it, without links.
     pub(crate) socket: PathBuf,
-    /// What was last done for ending leases, so that none is looked at or signalled all the time.
+    /// When ending leases were last signalled, so that none is signalled all the time.
     pub(crate) paced: Arc<Mutex<Pace>>,
     /// Whether a process that cannot be looked into counts as a holder. Not on a simulated machine:
     /// its driver knows every process on it, and its daemon need not be root.
     pub(crate) others: bool,
+    /// Looks at ending leases.
+    pub(crate) searcher: Searcher,
+    /// Looks at GPUs.
+    pub(crate) readers: Readers,
 }
 
 impl Hands {
@@ -46,17 +53,11 @@ impl Hands {
         let hands = self.clone();
         let picture = published.clone();
         match effect {
+            Effect::Execute { id, plan } if plan.steps.is_empty() => {
+                handover::hand_over(&hands, &picture, id, &plan);
+            }
             Effect::Execute { id, plan } => {
-                let teller = self.clone();
-                let started = in_thread("plan", move || {
-                    let work = AssertUnwindSafe(|| executor::execute(&hands, &picture, id, &plan));
-                    if catch_unwind(work).is_err() {
-                        hands.tell(failed(id, "the executor broke down"));
-                    }
-                });
-                if !started {
-                    teller.tell(failed(id, "no thread could be started"));
-                }
+                hands.execute(&picture, id, plan);
             }
             // Containers are watched by whoever measures them; see `Command::HolderGone`.
             Effect::WatchContainer { .. } => {}
@@ -72,19 +73,21 @@ impl Hands {
                 }
                 in_thread("signal", move || holders::signal(&hands, &picture, lease, stage));
             }
-            Effect::Look { lease } => {
-                if !lock(&self.paced).may_look(lease, ending_for(published, lease)) {
-                    return;
-                }
-                let done = Looked { paced: Arc::clone(&self.paced), lease };
-                in_thread("look", move || {
-                    let found = holders::look(&hands, &picture, lease);
-                    drop(done);
-                    if let Some(found) = found {
-                        hands.tell(Command::Looked { lease, found });
-                    }
-                });
+            Effect::Look { lease } => self.searcher.look(lease, published),
+        }
+    }
+
+    /// Carries a plan out in a thread of its own.
+    pub(crate) fn execute(&self, picture: &Published, id: PlanId, plan: Plan) {
+        let (hands, picture) = (self.clone(), picture.clone());
+        let started = in_thread("plan", move || {
+            let work = AssertUnwindSafe(|| executor::execute(&hands, &picture, id, &plan));
+            if catch_unwind(work).is_err() {
+                hands.tell(failed(id, "the executor broke down"));
             }
+        });
+        if !started {
+            self.tell(failed(id, "no thread could be started"));
         }
     }
 
@@ -120,41 +123,20 @@ fn in_thread(what: &'static str, work: impl FnOnce() + Send + 'static) -> bool {
     spawned.is_ok()
 }
 
-/// When ending leases were last looked at and signalled.
+/// When the processes of ending leases were last signalled.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    looks: BTreeMap<LeaseId, Look>,
     signals: BTreeMap<LeaseId, (Stage, Instant)>,
 }
 
-#[derive(Debug)]
-struct Look {
-    begun: Instant,
-    under_way: bool,
-}
-
 impl Pace {
-    /// Between two looks: short while somebody may be waiting for the end, long where processes
-    /// stay for hours. A look goes through every process of the machine.
+    /// Between two signals of the same stage.
     fn pause(ending_for: Duration) -> Duration {
         match ending_for.as_secs() {
             0..=4 => Duration::from_millis(150),
             5..=59 => Duration::from_secs(2),
             _ => Duration::from_secs(10),
         }
-    }
-
-    fn may_look(&mut self, lease: LeaseId, ending_for: Duration) -> bool {
-        let now = Instant::now();
-        self.looks.retain(|_, look| look.under_way || look.begun.elapsed().as_secs() < 60);
-        let due = self
-            .looks
-            .get(&lease)
-            .is_none_or(|look| !look.under_way && look.begun.elapsed() >= Self::pause(ending_for));
-        if due {
-            self.looks.insert(lease, Look { begun: now, under_way: true });
-        }
-        due
     }
 
     fn may_signal(&mut self, lease: LeaseId, stage: Stage, ending_for: Duration) -> bool {
@@ -167,20 +149,6 @@ impl Pace {
             self.signals.insert(lease, (stage, Instant::now()));
         }
         due
-    }
-}
-
-/// Notes the end of a look, also when the look breaks down.
-struct Looked {
-    paced: Arc<Mutex<Pace>>,
-    lease: LeaseId,
-}
-
-impl Drop for Looked {
-    fn drop(&mut self) {
-        if let Some(look) = lock(&self.paced).looks.get_mut(&self.lease) {
-            look.under_way = false;
-        }
     }
 }
 

@@ -4,81 +4,124 @@
 //! look" pass for "nobody".
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::path::PathBuf;
 
-use broker::{Emptiness, GrantedSlice, Holder, Lease, NoticeSignal, Stage};
-use host::processes::{Arguments, describe, group_members, is_alive, with_environment};
+use broker::{GrantedSlice, Holder, Lease, NoticeSignal, Stage};
+use host::processes::{Arguments, Table, describe};
 use host::{PidFd, Users};
-use model::{Health, LeaseId, Millis, ProcessId};
+use model::{GpuMinor, Health, LeaseId, Millis, ProcessId, Uid};
 use rustix::process::Signal;
 
-use crate::actor::Message;
-use crate::executor::chain;
 use crate::hands::Hands;
+use crate::proof::Hold;
 use crate::published::Published;
 
 /// The variable a lease's processes inherit: the daemon's socket and the lease's number, since
 /// daemons of several machines may run side by side, each with a lease of the same number.
 const LEASE_VARIABLE: &str = "MIGD_LEASE_KEY";
-/// How a process holds a slice, the weightiest first.
-const RUNS: &str = "runs on its slice";
-const OPEN: &str = "has its device open";
-const BELONGS: &str = "belongs to its command";
-const INHERITED: &str = "inherited the lease";
 /// Clock ticks of `/proc/PID/stat` a second; fixed in the kernel's user interface on Linux.
 const TICKS_PER_SECOND: u64 = 100;
 /// How much older than its lease a process may seem, given that both ages are rounded.
 const SLACK: Millis = Millis::from_secs(1);
 
-/// Processes that belong to a lease: the process group its command leads, or, where the command
-/// never became known, everything that inherited the lease.
-fn belonging(hands: &Hands, published: &Published, lease: &Lease) -> BTreeSet<ProcessId> {
-    match &lease.spec.holder {
-        Holder::Process { command: Some(command), .. } => group_of(*command),
-        Holder::Process { command: None, .. } => inherited(hands, lease),
-        // Whoever exported the lease to a shell shares it with every program of that shell; those
-        // that use the slice are meant.
-        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => {
-            let using =
-                lease.slices.iter().filter_map(|slice| on_slice(hands, published, slice).ok());
-            let using: BTreeSet<u32> = using.flatten().map(|(pid, _)| pid).collect();
-            inherited(hands, lease).into_iter().filter(|p| using.contains(&p.pid)).collect()
+/// Which processes belong to a lease that follows a process, whether they use its slice or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The command the lease was taken for, once it is known.
+    command: Option<ProcessId>,
+    /// What those who inherited the lease carry.
+    key: String,
+    /// They started at this clock tick since boot or later: numbers begin anew with a new journal.
+    since: u64,
+    uid: Uid,
+}
+
+impl Claim {
+    /// The claim of a lease that follows a process.
+    pub(crate) fn of(hands: &Hands, lease: &Lease) -> Option<Self> {
+        match &lease.spec.holder {
+            Holder::Process { command, .. } => Some(Self::to(hands, lease, *command)),
+            // Only those that use the slice count.
+            Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => None,
         }
+    }
+
+    fn to(hands: &Hands, lease: &Lease, command: Option<ProcessId>) -> Self {
+        let age = |granted| hands.clock.now().since(granted).get() + SLACK.get();
+        let since = lease.granted_at.map_or(u64::MAX, |granted| {
+            let began = host::clock::boot_time().get().saturating_sub(age(granted));
+            began * TICKS_PER_SECOND / 1000
+        });
+        let key = format!("{}#{}", hands.socket.display(), lease.id);
+        Self { command, key, since, uid: lease.spec.uid }
     }
 }
 
+/// The processes each claim is right about, and how they belong.
+///
+/// # Errors
+/// When the process table cannot be read, in words.
+pub(crate) fn claimed(
+    claims: &BTreeMap<LeaseId, &Claim>,
+) -> Result<BTreeMap<LeaseId, BTreeMap<ProcessId, Hold>>, String> {
+    let table = Table::read().map_err(|error| format!("/proc cannot be listed: {error}"))?;
+    let keys: BTreeSet<&str> = claims.values().map(|claim| claim.key.as_str()).collect();
+    let since = claims.values().map(|claim| claim.since).min().unwrap_or(u64::MAX);
+    let carriers = table.carrying(LEASE_VARIABLE, &keys, since);
+    let users = Users::default();
+    let mut found: BTreeMap<LeaseId, BTreeMap<ProcessId, Hold>> = BTreeMap::new();
+    for (lease, claim) in claims {
+        let own = found.entry(*lease).or_default();
+        let as_heir = if claim.command.is_some() { Hold::Inherited } else { Hold::Belongs };
+        let carriers = carriers.get(claim.key.as_str()).into_iter().flatten();
+        // Another user's process could carry the key on purpose, to keep the lease from ending.
+        let heirs = carriers.filter(|process| {
+            process.start_ticks >= claim.since
+                && describe(process.pid, &users, Arguments::Hidden)
+                    .is_some_and(|found| found.uid == claim.uid)
+        });
+        own.extend(heirs.map(|process| (*process, as_heir)));
+        if let Some(command) = claim.command {
+            own.extend(group_of(&table, command).into_iter().map(|one| (one, Hold::Belongs)));
+        }
+    }
+    Ok(found)
+}
+
 /// The process group that a command leads.
-fn group_of(command: ProcessId) -> BTreeSet<ProcessId> {
-    let mut members: BTreeSet<ProcessId> = group_members(command.pid, None)
-        .into_iter()
-        // A group number is used again only after the group is empty; whoever is older than the
-        // command belongs to another group of that number.
-        .filter(|member| member.start_ticks >= command.start_ticks)
-        .collect();
-    if is_alive(command) {
+fn group_of(table: &Table, command: ProcessId) -> BTreeSet<ProcessId> {
+    let mut members = table.group(command.pid);
+    // A group number is used again only after the group is empty; whoever is older than the
+    // command belongs to another group of that number.
+    members.retain(|member| member.start_ticks >= command.start_ticks);
+    if table.holds(command) {
         members.insert(command);
     }
     members
 }
 
-/// Processes that inherited the lease: they carry its key, and they are younger than it (numbers
-/// begin anew with a new journal).
-fn inherited(hands: &Hands, lease: &Lease) -> BTreeSet<ProcessId> {
-    let Some(granted) = lease.granted_at else { return BTreeSet::new() };
-    let lease_age = hands.clock.now().since(granted).get() + SLACK.get();
-    let up = host::clock::boot_time().get();
-    let young = |process: &ProcessId| {
-        let started = process.start_ticks * 1000 / TICKS_PER_SECOND;
-        up.saturating_sub(started) <= lease_age
+/// Processes that belong to a lease: the process group its command leads, or, where the command
+/// never became known, everything that inherited the lease.
+fn belonging(hands: &Hands, published: &Published, lease: &Lease) -> BTreeSet<ProcessId> {
+    let heirs = || {
+        let claim = Claim::to(hands, lease, None);
+        let found = claimed(&BTreeMap::from([(lease.id, &claim)])).unwrap_or_default();
+        found.into_values().flat_map(BTreeMap::into_keys).collect::<BTreeSet<_>>()
     };
-    let key = format!("{}#{}", hands.socket.display(), lease.id);
-    let users = Users::load();
-    // Another user's process could carry the key on purpose, to keep the lease from ending.
-    let own = |process: &ProcessId| {
-        describe(process.pid, &users, Arguments::Hidden)
-            .is_some_and(|found| found.uid == lease.spec.uid)
-    };
-    with_environment(LEASE_VARIABLE, &key).into_iter().filter(young).filter(own).collect()
+    match &lease.spec.holder {
+        Holder::Process { command: Some(command), .. } => {
+            Table::read().map(|table| group_of(&table, *command)).unwrap_or_default()
+        }
+        Holder::Process { command: None, .. } => heirs(),
+        // Whoever exported the lease to a shell shares it with every program of that shell; those
+        // that use the slice are meant.
+        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => {
+            let slices = lease.slices.iter();
+            let using: BTreeSet<u32> =
+                slices.flat_map(|slice| using(hands, published, slice)).collect();
+            heirs().into_iter().filter(|process| using.contains(&process.pid)).collect()
+        }
+    }
 }
 
 /// Signals the processes that belong to a lease that ends.
@@ -119,103 +162,35 @@ fn send(hands: &Hands, published: &Published, id: LeaseId, signals: &[Signal]) {
     }
 }
 
-/// Everybody who uses the slices of an ending lease or still belongs to it, in words; `None` if
-/// the lease is not there any more.
-pub(crate) fn look(hands: &Hands, published: &Published, id: LeaseId) -> Option<Emptiness> {
-    let lease = published.state.lease(id)?;
-    let mut reasons: BTreeMap<u32, BTreeSet<&'static str>> = BTreeMap::new();
-    let mut unknown = Vec::new();
-    let mut note = |processes: BTreeSet<ProcessId>, how| {
-        for process in processes {
-            reasons.entry(process.pid).or_default().insert(how);
-        }
-    };
-    match &lease.spec.holder {
-        Holder::Process { command: Some(command), .. } => {
-            note(group_of(*command), BELONGS);
-            note(inherited(hands, lease), INHERITED);
-        }
-        Holder::Process { command: None, .. } => note(inherited(hands, lease), BELONGS),
-        // Only those that use the slice count, and the search below finds them.
-        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => {}
-    }
-    // Two searches in a row: one alone can miss a descriptor handed on while it runs.
-    for _ in 0..2 {
-        for slice in &lease.slices {
-            match on_slice(hands, published, slice) {
-                Ok(found) => {
-                    for (pid, how) in found {
-                        reasons.entry(pid).or_default().insert(how);
-                    }
-                }
-                Err(words) => unknown.push(words),
-            }
-        }
-        if !reasons.is_empty() {
-            break;
-        }
-    }
-    unknown.sort();
-    unknown.dedup();
-    let users = Users::load();
-    let named = reasons.into_iter().filter_map(|(pid, how)| name(&users, pid, &how));
-    Some(Emptiness { held_by: named.chain(unknown).collect() })
+/// The device nodes that open a slice.
+pub(crate) fn nodes(hands: &Hands, gpu: GpuMinor, slice: &GrantedSlice) -> [PathBuf; 2] {
+    let root = &hands.machine.root;
+    host::nodes::slice_nodes(root, gpu, slice.gpu_instance, slice.compute_instance)
 }
 
-/// One holder in words; `None` if it has ended meanwhile.
-fn name(users: &Users, pid: u32, how: &BTreeSet<&'static str>) -> Option<String> {
-    let found = describe(pid, users, Arguments::Hidden)?;
-    // The weightiest reason is enough.
-    let how = [RUNS, OPEN, BELONGS, INHERITED].into_iter().find(|reason| how.contains(reason))?;
-    Some(format!("pid {pid} ({}, user {}) {how}", found.command, found.user))
-}
-
-/// Pids on a slice with how they hold it: by the driver's list and by open device nodes.
-fn on_slice(
-    hands: &Hands,
-    published: &Published,
-    slice: &GrantedSlice,
-) -> Result<Vec<(u32, &'static str)>, String> {
+/// Pids that use a slice, as far as can be seen: by the driver's list and by open device nodes.
+/// Good for sending signals, no proof of anything.
+fn using(hands: &Hands, published: &Published, slice: &GrantedSlice) -> BTreeSet<u32> {
+    let mut pids = BTreeSet::new();
     let gpu = &slice.key.gpu;
-    let epoch = hands.epoch.load(Ordering::Acquire);
-    let snapshot = hands
-        .machine
-        .driver
-        .gpu_snapshot(gpu)
-        .map_err(|error| format!("the driver cannot say who is on it: {}", chain(&error)))?;
-    if snapshot.health != Health::Ok {
-        return Err("the GPU is not well, so its driver cannot say who is on it".to_owned());
+    let seen = hands.machine.driver.gpu_snapshot(gpu).ok();
+    if let Some(snapshot) = seen.filter(|seen| seen.health == Health::Ok) {
+        let instance = snapshot.instance(slice.gpu_instance);
+        let computes = instance.iter().flat_map(|instance| &instance.compute_instances);
+        let here = computes.filter(|compute| compute.id == slice.compute_instance);
+        pids.extend(here.flat_map(|compute| &compute.processes).map(|process| process.pid));
     }
-    let mut found = Vec::new();
-    let instance = snapshot.instance(slice.gpu_instance);
-    let computes = instance.iter().flat_map(|instance| &instance.compute_instances);
-    let here = computes.filter(|compute| compute.id == slice.compute_instance);
-    for process in here.flat_map(|compute| &compute.processes) {
-        found.push((process.pid, RUNS));
+    if let Some(gpu) = published.observed.gpu(gpu)
+        && let Ok(open) = host::holders_of(&nodes(hands, gpu.minor, slice))
+    {
+        pids.extend(open.processes().iter().map(|process| process.pid));
     }
-    let minor = published.observed.gpu(gpu).map_or(snapshot.minor, |known| known.minor);
-    let nodes = host::nodes::slice_nodes(
-        &hands.machine.root,
-        minor,
-        slice.gpu_instance,
-        slice.compute_instance,
-    );
-    let open = host::holders_of(&nodes).map_err(|error| chain(&error))?;
-    let me = std::process::id();
-    for process in open.processes() {
-        if process.pid != me {
-            found.push((process.pid, OPEN));
-        }
-    }
-    // What was seen is news for the actor, too.
-    let _ = hands.inbox.send(Message::Observed { epoch, gpu: Box::new(snapshot) });
-    if hands.others && !open.incomplete.is_complete() {
-        return Err(incomplete(&open.incomplete));
-    }
-    Ok(found)
+    pids.remove(&std::process::id());
+    pids
 }
 
-fn incomplete(seen: &host::Incomplete) -> String {
+/// What could not be seen, in words.
+pub(crate) fn incomplete(seen: &host::Incomplete) -> String {
     if seen.hides_processes {
         return "/proc hides other users' processes (hidepid), so nobody can be ruled out".into();
     }

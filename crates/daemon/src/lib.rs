@@ -5,14 +5,18 @@
 
 mod actor;
 mod executor;
+mod handover;
 mod hands;
 mod holders;
 mod machine;
 mod observer;
 mod options;
+mod proof;
 mod published;
+mod readers;
 mod requests;
 mod run;
+mod searcher;
 mod sentence;
 mod serve;
 mod views;

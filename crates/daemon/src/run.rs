@@ -30,6 +30,8 @@ use crate::machine::Machine;
 use crate::observer;
 use crate::options::{DaemonError, GpuSource, Options};
 use crate::published::Published;
+use crate::readers::Readers;
+use crate::searcher::{self, Searcher};
 use crate::serve::{self, App, Doors};
 use crate::watch::Watcher;
 
@@ -141,6 +143,7 @@ async fn serve(
         let _ = ends.send(Message::Command(Box::new(Envelope::own(command))));
     })
     .map_err(|source| DaemonError::System { what: "watch processes", source })?;
+    let (searcher, orders) = Searcher::new();
     let hands = Hands {
         machine: Arc::clone(&machine),
         inbox: inbox.clone(),
@@ -151,7 +154,11 @@ async fn serve(
         socket: canonical(&options.socket),
         paced: Arc::default(),
         others,
+        searcher,
+        readers: Readers::new(Arc::clone(&machine), inbox.clone(), Arc::clone(&epoch)),
     };
+    searcher::start(hands.clone(), orders)
+        .map_err(|source| DaemonError::System { what: "search for processes", source })?;
     observer::start(&hands, &observed);
     let (published, mut actor) =
         start_actor(options, opened, observed, hands, &clock, epoch, outbox);

@@ -15,9 +15,9 @@ use broker::{GrantedSlice, SliceTarget, State, StepOutcome};
 use checker::Proof;
 use driver::Driver;
 use host::Reset;
-use model::{GpuUuid, NodeSnapshot, Plan, PlanId, Step};
+use model::{GpuSnapshot, GpuUuid, NodeSnapshot, Plan, PlanId, Step};
 
-pub use looks::Looks;
+pub use looks::{Looks, changes};
 pub use perform::chain;
 pub use reading::look_or_distrust;
 
@@ -171,6 +171,22 @@ impl Execution {
             Reached::Failing(given_up) => over(Err(given_up)),
             Reached::Over(progress) => (Reached::Over(progress.clone()), progress),
         }
+    }
+
+    /// The end of a plan without steps, read back from looks at its GPUs that began after it was
+    /// opened. Nothing is changed, so others may be at work on those GPUs meanwhile.
+    ///
+    /// # Errors
+    /// Why the plan must be given up, or carried out act by act, in words.
+    pub fn handed_over(&self, seen: Vec<GpuSnapshot>) -> Result<Vec<GrantedSlice>, String> {
+        if !self.plan.steps.is_empty() {
+            return Err("it has steps".to_owned());
+        }
+        let node = reading::node_of(seen);
+        let words = |given_up: GivenUp| given_up.error;
+        reading::prove(&self.state, &self.plan, &node).map_err(words)?;
+        let read = |target| reading::read_back(&node, target).map_err(words);
+        self.targets.iter().map(read).collect()
     }
 
     fn begin(&self, machine: &dyn Machine) -> Result<(NodeSnapshot, Proof), GivenUp> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker::{OpenPlan, State};
-use model::GpuUuid;
+use model::{GpuUuid, Plan};
 
 /// Looks and the plans that make them void. Whoever looks notes the epoch before the look begins.
 #[derive(Debug, Default)]
@@ -54,10 +54,17 @@ impl Looks {
                 *changed = epoch;
             }
         }
-        for gpu in state.plans.values().flat_map(OpenPlan::gpus) {
+        let open = state.plans.values().filter(|open| changes(&open.plan, &open.whole));
+        for gpu in open.flat_map(OpenPlan::gpus) {
             self.changed_at.insert(gpu.clone(), u64::MAX);
         }
     }
+}
+
+/// Whether looks during a plan could get something wrong. A slice that is handed over as it is stays
+/// as it was; a whole GPU has its MIG mode and processes to itself from then on.
+pub const fn changes(plan: &Plan, whole: &[GpuUuid]) -> bool {
+    !plan.steps.is_empty() || !whole.is_empty()
 }
 
 #[cfg(test)]

@@ -33,13 +33,13 @@ pub fn look_or_distrust(
 pub(crate) fn look(machine: &dyn Machine, gpus: &[GpuUuid]) -> Result<NodeSnapshot, GivenUp> {
     let read = |gpu| machine.driver().gpu_snapshot(gpu);
     let gpus = gpus.iter().map(read).collect::<Result<Vec<GpuSnapshot>, _>>();
-    let gpus = gpus.map_err(|error| GivenUp::before(chain(&error)))?;
-    Ok(NodeSnapshot {
-        taken_at: Timestamp::default(),
-        driver_version: String::new(),
-        cuda_version: None,
-        gpus,
-    })
+    Ok(node_of(gpus.map_err(|error| GivenUp::before(chain(&error)))?))
+}
+
+/// Some GPUs as a machine of their own.
+pub(crate) fn node_of(gpus: Vec<GpuSnapshot>) -> NodeSnapshot {
+    let (driver_version, cuda_version) = (String::new(), None);
+    NodeSnapshot { taken_at: Timestamp::from_millis(0), driver_version, cuda_version, gpus }
 }
 
 /// Has the checker prove the plan against the machine as it is now.

@@ -1,0 +1,177 @@
+//! The proof that nobody uses what a lease had: two passes over every process that find nobody, and
+//! the word of the driver.
+//!
+//! Must never do anything itself, and must never let "could not look" pass for "nobody".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use broker::{Emptiness, GrantedSlice};
+use model::{GpuUuid, Health, LeaseId, ProcessId};
+
+use crate::readers::Look;
+
+/// Passes that must find nobody: one alone can miss a descriptor that is handed on while it runs.
+const PASSES: u32 = 2;
+
+/// How a process holds a slice, the weightiest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hold {
+    /// The driver says that it runs there.
+    Runs,
+    /// It has a device node of the slice open.
+    Open,
+    /// It is of the command the lease was taken for.
+    Belongs,
+    /// It inherited the lease.
+    Inherited,
+}
+
+impl Hold {
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Runs => "runs on its slice",
+            Self::Open => "has its device open",
+            Self::Belongs => "belongs to its command",
+            Self::Inherited => "inherited the lease",
+        }
+    }
+}
+
+/// What one pass saw, of every lease that was searched for together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sight {
+    /// Processes by what they have open.
+    pub(crate) open: BTreeMap<PathBuf, BTreeSet<u32>>,
+    /// Why somebody may not have been seen.
+    pub(crate) gap: Option<String>,
+    /// Processes that belong to leases in another way.
+    pub(crate) own: BTreeMap<LeaseId, BTreeMap<ProcessId, Hold>>,
+}
+
+/// The proof for one lease, in the making. Every pass and every look that it is given must have
+/// begun after it was begun.
+#[derive(Debug, Clone)]
+pub(crate) struct Proof {
+    nodes: BTreeSet<PathBuf>,
+    slices: Vec<GrantedSlice>,
+    whole: Vec<GpuUuid>,
+    unasked: BTreeSet<GpuUuid>,
+    passes: u32,
+    found: BTreeMap<u32, Hold>,
+    gaps: BTreeSet<String>,
+}
+
+/// What a proof came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// This is certain.
+    Told(Emptiness),
+    /// Whoever was found has ended meanwhile, and may have handed on what it held: it must be looked
+    /// again.
+    Unsettled,
+}
+
+impl Proof {
+    /// Begins the proof for the slices of a lease, which are opened by `nodes`, and its whole GPUs.
+    pub(crate) fn begin(
+        slices: Vec<GrantedSlice>,
+        whole: Vec<GpuUuid>,
+        nodes: BTreeSet<PathBuf>,
+    ) -> Self {
+        let of_slices = slices.iter().map(|slice| &slice.key.gpu);
+        let unasked = of_slices.chain(&whole).cloned().collect();
+        let (found, gaps) = (BTreeMap::new(), BTreeSet::new());
+        Self { nodes, slices, whole, unasked, passes: 0, found, gaps }
+    }
+
+    /// The device nodes to search for.
+    pub(crate) const fn nodes(&self) -> &BTreeSet<PathBuf> {
+        &self.nodes
+    }
+
+    /// The GPUs whose driver has not answered yet.
+    pub(crate) const fn unasked(&self) -> &BTreeSet<GpuUuid> {
+        &self.unasked
+    }
+
+    /// Notes a reason why nobody can be ruled out.
+    pub(crate) fn doubt(&mut self, words: impl Into<String>) {
+        self.gaps.insert(words.into());
+    }
+
+    fn note(&mut self, pid: u32, how: Hold) {
+        self.found.entry(pid).and_modify(|known| *known = how.min(*known)).or_insert(how);
+    }
+
+    /// Takes in a pass; `lease` is whose proof this is.
+    pub(crate) fn saw(&mut self, lease: LeaseId, pass: &Result<Sight, String>) {
+        self.passes += 1;
+        let sight = match pass {
+            Ok(sight) => sight,
+            Err(words) => return self.doubt(words.clone()),
+        };
+        let open: Vec<u32> =
+            self.nodes.iter().filter_map(|node| sight.open.get(node)).flatten().copied().collect();
+        for pid in open {
+            self.note(pid, Hold::Open);
+        }
+        for (process, how) in sight.own.get(&lease).into_iter().flatten() {
+            self.note(process.pid, *how);
+        }
+        if let Some(gap) = &sight.gap {
+            self.doubt(gap.clone());
+        }
+    }
+
+    /// Takes in the driver's word on one GPU.
+    pub(crate) fn heard(&mut self, gpu: &GpuUuid, look: &Look) {
+        if !self.unasked.remove(gpu) {
+            return;
+        }
+        let snapshot = match look {
+            Ok(snapshot) if snapshot.health == Health::Ok => snapshot,
+            Ok(_) => {
+                return self.doubt("the GPU is not well, so its driver cannot say who is on it");
+            }
+            Err(words) => {
+                return self.doubt(format!("the driver cannot say who is on it: {words}"));
+            }
+        };
+        let mut pids = Vec::new();
+        for slice in self.slices.iter().filter(|slice| slice.key.gpu == *gpu) {
+            let instance = snapshot.instance(slice.gpu_instance);
+            let computes = instance.iter().flat_map(|instance| &instance.compute_instances);
+            let here = computes.filter(|compute| compute.id == slice.compute_instance);
+            pids.extend(here.flat_map(|compute| &compute.processes).map(|process| process.pid));
+        }
+        if self.whole.contains(gpu) {
+            pids.extend(snapshot.processes.iter().map(|process| process.pid));
+        }
+        for pid in pids {
+            self.note(pid, Hold::Runs);
+        }
+    }
+
+    /// Whether more passes can change nothing: two found nobody, or one was enough to say no.
+    pub(crate) fn is_searched(&self) -> bool {
+        self.passes >= PASSES
+            || (self.passes > 0 && !(self.found.is_empty() && self.gaps.is_empty()))
+    }
+
+    /// Whether everything is known.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_searched() && self.unasked.is_empty()
+    }
+
+    /// The end of it; `name` tells a process in words, if it still runs.
+    pub(crate) fn verdict(self, mut name: impl FnMut(u32, Hold) -> Option<String>) -> Verdict {
+        let named: Vec<String> =
+            self.found.iter().filter_map(|(pid, how)| name(*pid, *how)).collect();
+        let held_by: Vec<String> = named.into_iter().chain(self.gaps).collect();
+        if held_by.is_empty() && !self.found.is_empty() {
+            return Verdict::Unsettled;
+        }
+        Verdict::Told(Emptiness { held_by })
+    }
+}
