@@ -1,11 +1,13 @@
-//! The event journal: SQLite, one writer.
+//! The event journal, and the ledger beside it: SQLite, one writer each.
 //!
 //! What [`Journal::append`] returned is in the write-ahead log and survives `kill -9` of the
 //! process at any instruction. Must never change an event that was written, and must never throw
 //! a journal away: one that cannot be read is set aside under a name that says so.
 
 mod journal;
+mod ledger;
 mod open;
 
 pub use journal::{Journal, Recorded, StoreError};
+pub use ledger::{AuditRecord, KeptAnswer, Ledger, TokenRecord};
 pub use open::{Durability, Opened, SetAside, open};

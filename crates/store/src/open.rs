@@ -63,7 +63,7 @@ pub struct Opened {
 }
 
 /// Why a journal could not be read.
-enum Trouble {
+pub(crate) enum Trouble {
     /// It is damaged; a new one may take its place.
     Damaged(String),
     /// It cannot be used now; nothing may be changed.
@@ -100,7 +100,7 @@ pub fn open(path: &Path, durability: Durability, now: Timestamp) -> Result<Opene
 }
 
 /// Renames the journal and its companions; a name that is taken gets a number.
-fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
+pub(crate) fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
     let named = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -137,7 +137,7 @@ fn try_open(path: &Path, durability: Durability) -> Result<Opened, Trouble> {
 
 /// Nobody but the daemon reads the journal: it holds everybody's commands. SQLite gives its
 /// companions the mode of the journal.
-fn keep_private(path: &Path) -> Result<(), Trouble> {
+pub(crate) fn keep_private(path: &Path) -> Result<(), Trouble> {
     let unusable = |reason: io::Error| {
         let reason = reason.to_string();
         Trouble::Fatal(StoreError::Unusable { path: path.to_owned(), what: "opened", reason })
@@ -147,7 +147,7 @@ fn keep_private(path: &Path) -> Result<(), Trouble> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(unusable)
 }
 
-fn prepare(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+pub(crate) fn prepare(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(2))?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     let synchronous = match durability {
@@ -234,7 +234,7 @@ fn refuse_newer_events(journal: &Journal, path: &Path) -> Result<(), Trouble> {
 }
 
 /// Tells damage, which a new journal mends, from trouble that it would not.
-fn sort(path: &Path, what: &'static str, error: &rusqlite::Error) -> Trouble {
+pub(crate) fn sort(path: &Path, what: &'static str, error: &rusqlite::Error) -> Trouble {
     let damaged = matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
