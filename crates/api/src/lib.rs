@@ -2,8 +2,10 @@
 //!
 //! Must never hold a rule of the broker: these are shapes, and a caller that carries them.
 
+pub mod access;
 pub mod client;
 pub mod v1;
 
+pub use access::{AuditView, Role, TokenMade, TokenRequest, TokenView};
 pub use client::{Client, ClientError};
 pub use v1::*;

@@ -8,6 +8,7 @@ mod executor;
 mod handover;
 mod hands;
 mod holders;
+mod ledger;
 mod machine;
 mod observer;
 mod options;
@@ -23,6 +24,6 @@ mod views;
 mod watch;
 
 pub use machine::{open_driver, view_without_daemon};
-pub use options::{DaemonError, GpuSource, Options};
+pub use options::{DaemonError, Edge, GpuSource, Limits, Network, Options, Tls};
 pub use run::run;
 pub use serve::openapi;

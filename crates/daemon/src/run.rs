@@ -26,13 +26,14 @@ use tokio::sync::{oneshot, watch};
 use crate::actor::{Actor, Envelope, Message};
 use crate::executor::Locks;
 use crate::hands::Hands;
+use crate::ledger::Keeper;
 use crate::machine::Machine;
 use crate::observer;
 use crate::options::{DaemonError, GpuSource, Options};
 use crate::published::Published;
 use crate::readers::Readers;
 use crate::searcher::{self, Searcher};
-use crate::serve::{self, App, Doors};
+use crate::serve::{self, App, Doors, Guard, Rates};
 use crate::watch::Watcher;
 
 /// Where the clock's record is kept in the journal.
@@ -171,6 +172,7 @@ async fn serve(
         simulated: machine.simulated.clone(),
         own_uid: Uid::new(rustix::process::geteuid().as_raw()),
         last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
+        guard: Arc::new(guard(options, &clock)?),
     };
     let doors = Doors {
         users: listen(&options.socket, if options.shared { 0o666 } else { 0o600 })?,
@@ -197,6 +199,17 @@ async fn serve(
     let _ = tokio::task::spawn_blocking(move || actor.thread.join()).await;
     tracing::info!("ending; leases stay as they are");
     result
+}
+
+fn guard(options: &Options, clock: &Arc<DaemonClock>) -> Result<Guard, DaemonError> {
+    let edge = &options.edge;
+    let path = options.state_dir.join("ledger.db");
+    Ok(Guard {
+        keeper: Keeper::start(&path, edge.audit_kept, Arc::clone(clock))?,
+        rates: Rates::new(edge.limits),
+        admins: edge.admins.iter().copied().map(Uid::new).collect(),
+        hosts: Vec::new(),
+    })
 }
 
 /// The actor's thread, and a channel that closes when it ends for whatever reason.

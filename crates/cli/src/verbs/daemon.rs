@@ -67,6 +67,7 @@ pub(crate) fn run(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fail
         leave_when_idle: args.leave_when_idle.map(span),
         grace: span(args.grace),
         warm_for: span(args.warm_for),
+        edge: ::daemon::Edge::default(),
     };
     ::daemon::run(&options).map_err(|error| super::of_daemon("cannot run the daemon", &error))?;
     Ok(ExitCode::SUCCESS)

@@ -61,6 +61,7 @@ pub(crate) fn of_daemon(what: &str, error: &::daemon::DaemonError) -> Failure {
         ::daemon::DaemonError::File { .. }
         | ::daemon::DaemonError::Simulated(_)
         | ::daemon::DaemonError::Store(_)
+        | ::daemon::DaemonError::Network { .. }
         | ::daemon::DaemonError::System { .. } => Failure::caused("E-DAEMON", what, error),
     }
 }

@@ -5,12 +5,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use api::Role;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use broker::Peer;
 use host::Users;
 use model::{ProcessId, Tenant, Uid};
+
+use store::TokenRecord;
 
 use crate::serve::problem::Failure;
 
@@ -48,17 +51,6 @@ pub(crate) struct Origin {
     pub(crate) address: Option<SocketAddr>,
 }
 
-/// What a caller may do. Each holds what the ones before it hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Look.
-    Viewer,
-    /// Ask for slices and give back one's own.
-    User,
-    /// Everything.
-    Admin,
-}
-
 /// A caller whose identity and rights the gate has established. A handler takes one as its
 /// argument; a route without one is open to every role.
 #[derive(Debug, Clone)]
@@ -68,9 +60,9 @@ pub(crate) struct Caller {
     pub(crate) role: Role,
     /// Whom requests are charged to, if not to the user itself.
     pub(crate) tenant: Option<Tenant>,
-    /// Name of the token that was shown.
-    pub(crate) token: Option<Arc<str>>,
-    /// The idempotency key of this call, made unique among callers.
+    /// The token that was shown.
+    pub(crate) token: Option<Arc<TokenRecord>>,
+    /// The idempotency key of this call, made unique among the user's tokens.
     pub(crate) key: Option<Arc<str>>,
 }
 

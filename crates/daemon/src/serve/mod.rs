@@ -10,17 +10,21 @@
 
 #![allow(unused_qualifications, reason = "what utoipa's macros write names types in full")]
 
+mod audit;
 mod caller;
 mod events;
 mod extract;
 mod gate;
 mod leases;
+mod limits;
 mod listen;
 mod node;
 mod openapi;
 mod page;
 mod problem;
+mod tokens;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -39,6 +43,8 @@ use crate::actor::{Envelope, Message};
 use crate::published::Published;
 
 pub(crate) use caller::Caller;
+pub(crate) use gate::Guard;
+pub(crate) use limits::Rates;
 pub(crate) use listen::{Doors, serve};
 pub use openapi::openapi;
 pub(crate) use problem::Failure;
@@ -57,6 +63,7 @@ pub(crate) struct App {
     pub(crate) own_uid: Uid,
     /// When the last call came, on the daemon's clock.
     pub(crate) last_call: Arc<AtomicU64>,
+    pub(crate) guard: Arc<Guard>,
 }
 
 impl App {
@@ -113,6 +120,16 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(leases::attach))
         .routes(routes!(leases::renew))
         .routes(routes!(events::list))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(audit::list))
+}
+
+/// The first words of all paths, which scopes of tokens name.
+fn nouns() -> BTreeSet<String> {
+    let document = described().into_openapi();
+    let paths = document.paths.paths.keys();
+    paths.filter_map(|path| path.split('/').nth(2)).map(str::to_owned).collect()
 }
 
 /// The routes behind the gate.
