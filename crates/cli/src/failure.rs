@@ -58,11 +58,11 @@ impl Exit {
     }
 
     /// What an HTTP status of the daemon means for the caller: 400, 404 and 422 are the command
-    /// line's fault, 403 is permission, 409, 423, 429 and 503 pass with time.
+    /// line's fault, 401 and 403 are permission, 409, 423, 429 and 503 pass with time.
     pub const fn of_status(status: u16) -> Self {
         match status {
             400 | 404 | 422 => Self::Usage,
-            403 => Self::Permission,
+            401 | 403 => Self::Permission,
             409 | 423 | 429 | 503 => Self::Busy,
             _ => Self::Failure,
         }

@@ -41,7 +41,7 @@ pub(super) async fn document() -> impl IntoResponse {
 
 /// Every route may refuse in these ways, whatever its handler does.
 const ALWAYS: &[(&str, &str)] = &[
-    ("400", "E-REQUEST"),
+    ("400", "E-REQUEST, E-CURSOR, E-KEY"),
     ("401", "E-TOKEN (over the network)"),
     ("403", "E-ROLE, E-SCOPE, E-ADMIN-ONLY, E-NO-PEER, E-HOST, E-ORIGIN"),
     ("404", "E-NO-SUCH-PATH"),
@@ -52,7 +52,6 @@ const ALWAYS: &[(&str, &str)] = &[
 ];
 /// So may those that change something.
 const MUTATING: &[(&str, &str)] = &[
-    ("409", "E-KEY-BUSY"),
     ("413", "E-TOO-LARGE"),
     ("415", "E-MEDIA-TYPE"),
     ("422", "E-REQUEST, E-KEY-REUSED"),
