@@ -113,7 +113,8 @@ fn room(state: &State, gpu: &GpuSnapshot) -> Option<Room> {
             occupants.push(Occupant { part, hold: Hold::Held });
         }
     }
-    Some(Room { gpu: gpu.uuid.clone(), geometry, occupants, usable: usable(state, gpu) })
+    let (usable, promised) = (usable(state, gpu), Vec::new());
+    Some(Room { gpu: gpu.uuid.clone(), geometry, occupants, usable, promised })
 }
 
 /// For each room, the profile that answers a request there; `None` where it may not go.
@@ -124,7 +125,7 @@ pub(crate) fn want(spec: &RequestSpec, world: &World<'_>, rooms: &[Room]) -> Wan
         let profile = if allowed { spec.wanted.on(&room.geometry).ok()? } else { return None };
         Some(profile.id)
     });
-    Want { profiles: profiles.collect() }
+    Want { profiles: profiles.collect(), arrangement: spec.terms.arrangement.into() }
 }
 
 /// Whether slices can be granted on the GPU now or without an administrator's help.

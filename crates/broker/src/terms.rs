@@ -37,6 +37,18 @@ pub enum Arrangement {
     OtherGpu,
 }
 
+impl From<Arrangement> for planner::Arrangement {
+    fn from(asked: Arrangement) -> Self {
+        match asked {
+            Arrangement::Any => Self::Any,
+            Arrangement::Pack => Self::Pack,
+            Arrangement::Spread => Self::Spread,
+            Arrangement::SameGpu => Self::SameGpu,
+            Arrangement::OtherGpu => Self::OtherGpu,
+        }
+    }
+}
+
 /// After which time without use a lease is taken back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -79,7 +79,7 @@ impl Fleet {
 fn from_rooms(geometry: &Arc<Geometry>) {
     let planner = Planner::for_rooms(&rooms(geometry));
     for profile in [19, 14, 9, 5, 0] {
-        let want = Want { profiles: vec![Some(GpuInstanceProfileId::new(profile)); 8] };
+        let want = Want::of(vec![Some(GpuInstanceProfileId::new(profile)); 8]);
         let (rooms, forecast) = (rooms(geometry), Forecast::unknown());
         let mut taken: Vec<u64> = (0..20_000)
             .map(|_| {
@@ -107,7 +107,7 @@ fn rooms(geometry: &Arc<Geometry>) -> Vec<Room> {
             });
         let gpu = GpuUuid::new(format!("GPU-{index}"));
         let occupants = occupants.collect();
-        Room { gpu, geometry: Arc::clone(geometry), occupants, usable: true }
+        Room { gpu, geometry: Arc::clone(geometry), occupants, usable: true, promised: Vec::new() }
     };
     (0..8).map(room).collect()
 }

@@ -8,9 +8,10 @@ use core::cmp::Ordering;
 
 use model::{GpuInstanceProfileId, PlacedProfile};
 
+use crate::arrange::{Arrangement, Arranging};
 use crate::forecast::Forecast;
 use crate::policy::Policy;
-use crate::room::{Boards, Hold, Occupant, Planner, Room, Standing};
+use crate::room::{Boards, Hold, Occupant, Planner, Room, Standing, after_all, joint_capacity};
 use crate::scar::{Pool, Prices};
 use crate::tables::{ClassId, GeometryTables};
 
@@ -20,9 +21,16 @@ pub struct Want {
     /// Aligned with the rooms: the profile that answers the request there; `None` where the
     /// request may not go. A shorter list means `None` for the rest.
     pub profiles: Vec<Option<GpuInstanceProfileId>>,
+    /// How several lie to each other.
+    pub arrangement: Arrangement,
 }
 
 impl Want {
+    /// These profiles, arranged as it suits the rooms.
+    pub const fn of(profiles: Vec<Option<GpuInstanceProfileId>>) -> Self {
+        Self { profiles, arrangement: Arrangement::Any }
+    }
+
     /// The profile wanted in a room.
     pub fn profile(&self, room: usize) -> Option<GpuInstanceProfileId> {
         self.profiles.get(room).copied().flatten()
@@ -92,11 +100,15 @@ impl Ranking<'_> {
 }
 
 /// The rooms of one decision with all that was looked up about them.
-struct Decision<'a> {
+pub(crate) struct Decision<'a> {
     rooms: &'a [Room],
     want: &'a Want,
+    /// Rooms that may take this one; all that want it, where there is no such list.
+    pub(crate) only: Option<Vec<usize>>,
     boards: &'a Boards,
     standings: Vec<Option<Standing>>,
+    /// Aligned with the rooms: what else must admit a part that is placed there.
+    shadows: Vec<Vec<ClassId>>,
     prices: Prices,
     policy: Policy,
     /// How many more of what is wanted the allowed rooms can hold, and how many of them must stay
@@ -106,7 +118,7 @@ struct Decision<'a> {
 }
 
 impl<'a> Decision<'a> {
-    fn new(
+    pub(crate) fn new(
         rooms: &'a [Room],
         want: &'a Want,
         boards: &'a Boards,
@@ -114,27 +126,43 @@ impl<'a> Decision<'a> {
         policy: Policy,
         must_remain: u32,
     ) -> Self {
-        let standings: Vec<Option<Standing>> = rooms
-            .iter()
-            .enumerate()
-            .map(|(index, room)| room.standing(boards.of(index)).filter(|_| room.usable))
-            .collect();
+        let mut standings: Vec<Option<Standing>> = Vec::with_capacity(rooms.len());
+        let mut shadows = Vec::with_capacity(rooms.len());
+        for (index, room) in rooms.iter().enumerate() {
+            let tables = boards.of(index);
+            let kept = room.shadows(tables);
+            standings.push(room.standing(tables).filter(|_| room.usable && kept.is_some()));
+            shadows.push(kept.unwrap_or_default());
+        }
         let tables: Vec<&GeometryTables> = boards.tables.iter().map(AsRef::as_ref).collect();
         let mut pools: Vec<Pool> = tables.iter().map(|t| Pool::new(t, forecast)).collect();
         let mut room_for = 0;
         for (index, standing) in standings.iter().enumerate() {
             let Some(standing) = standing else { continue };
             pools[boards.of_room[index]].add(boards.of(index), standing.held, 1);
-            let wanted = want.profile(index);
-            room_for += wanted.map_or(0, |p| boards.of(index).capacity(standing.held, p));
+            let more = |p| joint_capacity(boards.of(index), standing.held, &shadows[index], p);
+            room_for += want.profile(index).map_or(0, more);
         }
         let prices = Prices::new(&pools, &tables);
-        Self { rooms, want, boards, standings, prices, policy, room_for, must_remain }
+        let only = None;
+        Self {
+            rooms,
+            want,
+            only,
+            boards,
+            standings,
+            shadows,
+            prices,
+            policy,
+            room_for,
+            must_remain,
+        }
     }
 
     /// Rooms that may take the request, with their profile.
     fn open(&self) -> impl Iterator<Item = (usize, GpuInstanceProfileId, Standing)> + '_ {
-        (0..self.rooms.len()).filter_map(|room| {
+        let may = |room: &usize| self.only.as_ref().is_none_or(|only| only.contains(room));
+        (0..self.rooms.len()).filter(may).filter_map(|room| {
             Some((room, self.want.profile(room)?, self.standings.get(room).copied().flatten()?))
         })
     }
@@ -149,9 +177,11 @@ impl<'a> Decision<'a> {
         evictions: usize,
     ) -> Option<Rank> {
         let tables = self.boards.of(room);
-        let to = tables.after(standing.held, tables.part_id(part)?)?;
-        let before = tables.capacity(standing.held, part.profile);
-        let lost = before.saturating_sub(tables.capacity(to, part.profile));
+        let id = tables.part_id(part)?;
+        let to = tables.after(standing.held, id)?;
+        let kept = after_all(tables, &self.shadows[room], id)?;
+        let before = joint_capacity(tables, standing.held, &self.shadows[room], part.profile);
+        let lost = before.saturating_sub(joint_capacity(tables, to, &kept, part.profile));
         if self.room_for.saturating_sub(lost) < self.must_remain {
             return None;
         }
@@ -174,9 +204,10 @@ impl<'a> Decision<'a> {
     fn free(&self) -> Option<Choice> {
         let mut groups = BTreeMap::new();
         for (room, profile, standing) in self.open() {
-            groups.entry((self.boards.of_room[room], profile, standing)).or_insert(room);
+            let kept = &self.shadows[room];
+            groups.entry((self.boards.of_room[room], profile, standing, kept)).or_insert(room);
         }
-        let candidates = groups.into_iter().flat_map(|((_, profile, standing), room)| {
+        let candidates = groups.into_iter().flat_map(|((_, profile, standing, _), room)| {
             let tables = self.boards.of(room);
             let legal =
                 tables.parts_of(profile).filter(move |p| tables.after(standing.full, *p).is_some());
@@ -254,9 +285,31 @@ impl Planner {
         decide(&Decision::new(rooms, want, &boards, forecast, policy, 0))
     }
 
+    /// Exactly this part in this room: the warm slice that is it, or its making with the fewest
+    /// warm slices destroyed before. `None` when held occupants or promises exclude it.
+    pub fn choose_place(&self, rooms: &[Room], room: usize, part: PlacedProfile) -> Option<Choice> {
+        let chosen = rooms.get(room).filter(|room| room.usable)?;
+        let tables = self.tables(&chosen.geometry);
+        let id = tables.part_id(part)?;
+        let standing = chosen.standing(&tables)?;
+        after_all(&tables, &chosen.shadows(&tables)?, id)?;
+        tables.after(standing.held, id)?;
+        if chosen.parts(Hold::Warm).any(|warm| warm == part) {
+            return Some(Choice { room, part, reuse: true, evict: Vec::new() });
+        }
+        let mut warm: Vec<PlacedProfile> = chosen.parts(Hold::Warm).collect();
+        warm.sort_unstable();
+        let evict = evictions(&tables, standing.held, &warm, part)?;
+        Some(Choice { room, part, reuse: false, evict })
+    }
+
     /// Where `count` slices go, all of them or none, in the order they are to be made. No slice is
     /// chosen twice, and no choice makes a later one impossible: whenever there is room for all,
     /// they are found.
+    ///
+    /// [`Want::arrangement`] is kept to: [`Arrangement::SameGpu`] and [`Arrangement::OtherGpu`]
+    /// whatever it costs, [`Arrangement::Pack`] and [`Arrangement::Spread`] as far as there is
+    /// room.
     pub fn choose_many(
         &self,
         rooms: &[Room],
@@ -264,20 +317,11 @@ impl Planner {
         count: u32,
         forecast: &Forecast,
     ) -> Option<Vec<Choice>> {
-        let boards = self.tables_of(rooms);
-        let mut rooms = rooms.to_vec();
-        let mut choices = Vec::new();
-        for left in (0..count).rev() {
-            let decision = Decision::new(&rooms, want, &boards, forecast, Policy::Scar, left);
-            let choice = decide(&decision)?;
-            rooms[choice.room].take(&choice);
-            choices.push(choice);
-        }
-        Some(choices)
+        Arranging::new(self, rooms, want, forecast).choose(count)
     }
 }
 
-fn decide(decision: &Decision<'_>) -> Option<Choice> {
+pub(crate) fn decide(decision: &Decision<'_>) -> Option<Choice> {
     decision.reuse().or_else(|| decision.free()).or_else(|| decision.evicting())
 }
 

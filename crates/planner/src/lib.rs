@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+mod arrange;
 pub mod census;
 pub mod choose;
 pub mod forecast;
@@ -21,6 +22,7 @@ pub mod tables;
 pub mod target;
 pub mod verdict;
 
+pub use arrange::Arrangement;
 pub use census::{Census, CensusChoice};
 pub use choose::{Choice, Want};
 pub use forecast::Forecast;

@@ -6,9 +6,9 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use model::{Geometry, GpuUuid, PlacedProfile, ProfileName};
+use model::{Geometry, GpuInstanceProfileId, GpuUuid, PlacedProfile, ProfileName};
 
-use crate::tables::{ClassId, GeometryTables};
+use crate::tables::{ClassId, GeometryTables, PartId};
 
 /// Whether an occupant may be taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,9 @@ pub struct Room {
     /// Whether slices may be granted and made there now: healthy, MIG on, not under maintenance,
     /// not cordoned.
     pub usable: bool,
+    /// Sets of parts that will be placed here once what is in their way is gone, each for itself:
+    /// nothing is placed that would be in the way of any of them.
+    pub promised: Vec<Vec<PlacedProfile>>,
 }
 
 impl Room {
@@ -56,6 +59,64 @@ impl Room {
         let full = tables.extend(held, self.parts(Hold::Warm))?;
         Some(Standing { held, full })
     }
+
+    /// The classes that must go on admitting what is placed here: with each promised set in the
+    /// place of the held occupants that are in its way. `None` when a set does not go with the
+    /// others; then nothing is placed here.
+    pub(crate) fn shadows(&self, tables: &GeometryTables) -> Option<Vec<ClassId>> {
+        self.shadows_without(tables, |_| false)
+    }
+
+    /// The same once some of the held occupants are gone.
+    pub(crate) fn shadows_without(
+        &self,
+        tables: &GeometryTables,
+        gone: impl Fn(PlacedProfile) -> bool,
+    ) -> Option<Vec<ClassId>> {
+        let shadow = |promised: &Vec<PlacedProfile>| {
+            let in_the_way = |part: &PlacedProfile| {
+                promised.iter().any(|kept| kept.placement.overlaps(part.placement))
+            };
+            let class = tables.class_of(promised.iter().copied())?;
+            tables.extend(class, self.parts(Hold::Held).filter(|p| !gone(*p) && !in_the_way(p)))
+        };
+        self.promised.iter().map(shadow).collect()
+    }
+}
+
+/// The most instances of `profile` that can be added at once, so that every class goes on as a
+/// legal layout.
+pub(crate) fn joint_capacity(
+    tables: &GeometryTables,
+    held: ClassId,
+    shadows: &[ClassId],
+    profile: GpuInstanceProfileId,
+) -> u32 {
+    if shadows.is_empty() {
+        return tables.capacity(held, profile);
+    }
+    let parts: Vec<PartId> = tables.parts_of(profile).collect();
+    let classes: Vec<ClassId> = core::iter::once(held).chain(shadows.iter().copied()).collect();
+    fill(tables, &classes, &parts)
+}
+
+fn fill(tables: &GeometryTables, classes: &[ClassId], parts: &[PartId]) -> u32 {
+    let mut most = 0;
+    for (index, part) in parts.iter().enumerate() {
+        if let Some(next) = after_all(tables, classes, *part) {
+            most = most.max(1 + fill(tables, &next, &parts[index + 1..]));
+        }
+    }
+    most
+}
+
+/// The classes after adding a part to each of them; `None` when one of them does not admit it.
+pub(crate) fn after_all(
+    tables: &GeometryTables,
+    classes: &[ClassId],
+    part: PartId,
+) -> Option<Vec<ClassId>> {
+    classes.iter().map(|class| tables.after(*class, part)).collect()
 }
 
 /// The classes of a room: of what cannot go, and of everything.

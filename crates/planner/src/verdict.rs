@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 
 use model::{GpuInstanceProfileId, PlacedProfile};
 
+use crate::arrange::Arrangement;
 use crate::choose::Want;
-use crate::room::{Hold, Planner, Room};
+use crate::room::{Hold, Planner, Room, joint_capacity};
 use crate::tables::GeometryTables;
 
 /// Whether a request can be met.
@@ -41,9 +42,11 @@ impl Planner {
         let (mut now, mut most) = (0u32, 0u32);
         for (index, room) in rooms.iter().enumerate() {
             let (tables, Some(profile)) = (boards.of(index), want.profile(index)) else { continue };
-            most += tables.capacity(tables.empty(), profile);
+            most = together(want.arrangement, most, tables.capacity(tables.empty(), profile));
             let held = room.standing(tables).filter(|_| room.usable);
-            now += held.map_or(0, |standing| tables.capacity(standing.held, profile));
+            let (Some(standing), Some(kept)) = (held, room.shadows(tables)) else { continue };
+            let here = joint_capacity(tables, standing.held, &kept, profile);
+            now = together(want.arrangement, now, here);
         }
         if now >= count {
             Verdict::Now
@@ -58,6 +61,18 @@ impl Planner {
     /// equally small sets the one that takes the fewest units, then the first. Empty when there is
     /// room already; `None` when no set of occupants on usable GPUs suffices.
     pub fn blockers(&self, rooms: &[Room], want: &Want, count: u32) -> Option<Vec<Blocker>> {
+        self.blockers_among(rooms, want, count, &|_, _| Some(0))
+    }
+
+    /// The same among the occupants that have a price; the others stay. Among sets that are equally
+    /// small and take equally few units the cheapest one.
+    pub fn blockers_among(
+        &self,
+        rooms: &[Room],
+        want: &Want,
+        count: u32,
+        price: &dyn Fn(usize, PlacedProfile) -> Option<u64>,
+    ) -> Option<Vec<Blocker>> {
         if matches!(self.could_ever_fit(rooms, want, count), Verdict::Never { .. }) {
             return None;
         }
@@ -68,7 +83,20 @@ impl Planner {
         best[0] = Some(Way::default());
         for (index, room) in rooms.iter().enumerate() {
             let Some(profile) = want.profile(index).filter(|_| room.usable) else { continue };
-            let ways = ways_of(boards.of(index), room, index, profile);
+            let mut ways = ways_of(boards.of(index), room, index, profile, price);
+            match want.arrangement {
+                Arrangement::OtherGpu => ways.truncate(2),
+                Arrangement::SameGpu => {
+                    if let Some(way) = ways.get(wanted) {
+                        let slot = &mut best[wanted];
+                        if slot.as_ref().is_none_or(|slot| way.price() < slot.price()) {
+                            *slot = Some(way.clone());
+                        }
+                    }
+                    continue;
+                }
+                Arrangement::Any | Arrangement::Pack | Arrangement::Spread => {}
+            }
             let mut better = best.clone();
             for (gain, way) in ways.iter().enumerate().skip(1) {
                 for (sofar, known) in best.iter().enumerate() {
@@ -86,21 +114,32 @@ impl Planner {
     }
 }
 
+/// What `here` on one more GPU adds to a number of slices that can be had together.
+fn together(arrangement: Arrangement, sofar: u32, here: u32) -> u32 {
+    match arrangement {
+        Arrangement::Any | Arrangement::Pack | Arrangement::Spread => sofar + here,
+        Arrangement::SameGpu => sofar.max(here),
+        Arrangement::OtherGpu => sofar + here.min(1),
+    }
+}
+
 /// A set of occupants to wait for.
 #[derive(Debug, Clone, Default)]
 struct Way {
     gone: Vec<Blocker>,
     units: u32,
+    cost: u64,
 }
 
 impl Way {
-    fn price(&self) -> (usize, u32) {
-        (self.gone.len(), self.units)
+    fn price(&self) -> (usize, u32, u64) {
+        (self.gone.len(), self.units, self.cost)
     }
 
     fn joined(&self, other: &Self) -> Self {
         let gone = self.gone.iter().chain(&other.gone).copied().collect();
-        Self { gone, units: self.units + other.units }
+        let cost = self.cost.saturating_add(other.cost);
+        Self { gone, units: self.units + other.units, cost }
     }
 }
 
@@ -110,22 +149,33 @@ fn ways_of(
     room: &Room,
     index: usize,
     profile: GpuInstanceProfileId,
+    price: &dyn Fn(usize, PlacedProfile) -> Option<u64>,
 ) -> Vec<Way> {
-    let mut held: Vec<PlacedProfile> = room.parts(Hold::Held).collect();
-    held.sort_unstable();
+    let (mut movable, mut fixed) = (Vec::new(), Vec::new());
+    for part in room.parts(Hold::Held) {
+        match price(index, part) {
+            Some(cost) => movable.push((part, cost)),
+            None => fixed.push(part),
+        }
+    }
+    movable.sort_unstable();
     let most = tables.capacity(tables.empty(), profile) as usize;
     let mut ways: Vec<Option<Way>> = alloc::vec![None; most + 1];
     // No board has more than 15 GPU instances; beyond that only the first 16 are considered.
-    for gone in 0..1u32 << held.len().min(16) {
+    for gone in 0..1u32 << movable.len().min(16) {
         let leaves = |i: &usize| gone >> i & 1 == 1;
-        let stays = (0..held.len()).filter(|i| !leaves(i)).map(|i| held[i]);
-        let Some(class) = tables.class_of(stays) else { continue };
-        let gain = tables.capacity(class, profile) as usize;
-        let leaving =
-            (0..held.len()).filter(leaves).map(|i| Blocker { room: index, part: held[i] });
-        let gone: Vec<Blocker> = leaving.collect();
+        let stays = (0..movable.len()).filter(|i| !leaves(i)).map(|i| movable[i].0);
+        let leaving: Vec<(PlacedProfile, u64)> =
+            (0..movable.len()).filter(leaves).map(|i| movable[i]).collect();
+        let Some(class) = tables.class_of(stays.chain(fixed.iter().copied())) else { continue };
+        let has_left = |part| leaving.iter().any(|(gone, _)| *gone == part);
+        let Some(kept) = room.shadows_without(tables, has_left) else { continue };
+        let gain = joint_capacity(tables, class, &kept, profile) as usize;
+        let gone: Vec<Blocker> =
+            leaving.iter().map(|(part, _)| Blocker { room: index, part: *part }).collect();
         let units = gone.iter().map(|b| u32::from(b.part.placement.size.get())).sum();
-        let way = Way { gone, units };
+        let cost = leaving.iter().fold(0u64, |sum, (_, cost)| sum.saturating_add(*cost));
+        let way = Way { gone, units, cost };
         for slot in &mut ways[..=gain] {
             if slot.as_ref().is_none_or(|known| way.price() < known.price()) {
                 *slot = Some(way.clone());

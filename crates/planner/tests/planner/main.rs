@@ -1,6 +1,8 @@
 //! The planner against its definition, and against the checker.
 
 #[cfg(test)]
+mod arranged;
+#[cfg(test)]
 mod corrupted;
 #[cfg(test)]
 mod many;

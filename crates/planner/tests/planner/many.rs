@@ -62,7 +62,7 @@ fn the_first_choice_leaves_room_for_the_last() {
         ends.count(model::ProfileName::plain(1, 6));
     }
     let worlds = [World::new(&Arc::new(geometry), &[])];
-    let want = Want { profiles: vec![Some(GpuInstanceProfileId::new(5))] };
+    let want = Want::of(vec![Some(GpuInstanceProfileId::new(5))]);
     let starts = |count| {
         let choices = Planner::new().choose_many(&rooms(&worlds), &want, count, &ends);
         let choices = choices.unwrap_or_default().into_iter();

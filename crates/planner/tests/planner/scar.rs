@@ -10,7 +10,7 @@ fn start(worlds: &[World], profile: u32) -> (usize, u8) {
 
 fn start_with(worlds: &[World], profile: u32, forecast: &Forecast) -> (usize, u8) {
     let id = model::GpuInstanceProfileId::new(profile);
-    let want = Want { profiles: vec![Some(id); worlds.len()] };
+    let want = Want::of(vec![Some(id); worlds.len()]);
     let choice = planner().choose(&rooms(worlds), &want, forecast).unwrap();
     (choice.room, choice.part.placement.start.get())
 }
@@ -115,7 +115,7 @@ fn baselines_do_what_their_names_say() {
         world(&[(FOUR, 0, 4), (ONE, 4, 1)], Who::Busy),
         world(&[(THREE, 4, 4)], Who::Busy),
     ];
-    let want = Want { profiles: vec![Some(model::GpuInstanceProfileId::new(ONE)); 3] };
+    let want = Want::of(vec![Some(model::GpuInstanceProfileId::new(ONE)); 3]);
     let by = |policy| {
         let unknown = Forecast::unknown();
         let choice = planner().choose_by(policy, &rooms(&worlds), &want, &unknown).unwrap();
@@ -138,7 +138,7 @@ fn census_and_rooms_agree() {
     }
     for profile in [ONE, TWO, THREE, ONE, FOUR, TWO, ONE, THREE, SEVEN, ONE, TWO, THREE, ONE] {
         let id = model::GpuInstanceProfileId::new(profile);
-        let want = Want { profiles: vec![Some(id); worlds.len()] };
+        let want = Want::of(vec![Some(id); worlds.len()]);
         let by_rooms = planner().choose(&rooms(&worlds), &want, &forecast).unwrap();
         let by_census = census.choose(Policy::Scar, &[Some(id)]).unwrap();
         assert_eq!((by_census.gpu, by_census.part), (by_rooms.room, by_rooms.part));

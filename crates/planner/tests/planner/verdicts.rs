@@ -59,7 +59,7 @@ fn a_gpu_that_is_not_usable_is_worth_waiting_for() {
     let worlds = [World::new(&a100(), &[])];
     let mut rooms = rooms(&worlds);
     rooms[0].usable = false;
-    let want = Want { profiles: vec![Some(model::GpuInstanceProfileId::new(SEVEN))] };
+    let want = Want::of(vec![Some(model::GpuInstanceProfileId::new(SEVEN))]);
     assert_eq!(planner().could_ever_fit(&rooms, &want, 1), Verdict::Later);
     assert_eq!(planner().could_ever_fit(&rooms, &want, 2), Verdict::Never { most: 1 });
     assert_eq!(planner().blockers(&rooms, &want, 1), None);
@@ -77,7 +77,7 @@ fn the_smallest_obstacle_is_named() {
     let ones: Vec<_> = (0..7).map(|start| (part(ONE, start, 1), Who::Busy)).collect();
     let threes = [(part(THREE, 0, 4), Who::Leased), (part(THREE, 4, 4), Who::Busy)];
     let worlds = [World::new(&a100(), &ones), World::new(&a100(), &threes)];
-    let want = Want { profiles: vec![Some(model::GpuInstanceProfileId::new(THREE)); 2] };
+    let want = Want::of(vec![Some(model::GpuInstanceProfileId::new(THREE)); 2]);
     let blockers = planner().blockers(&rooms(&worlds), &want, 1).unwrap();
     assert_eq!(blockers.len(), 1);
     assert_eq!((blockers[0].room, blockers[0].part), (1, part(THREE, 0, 4)));

@@ -102,6 +102,7 @@ impl World {
             geometry: Arc::clone(&self.geometry),
             occupants: occupants.collect(),
             usable: true,
+            promised: Vec::new(),
         }
     }
 
@@ -247,7 +248,7 @@ pub(crate) fn want(worlds: &[World], index: usize) -> (Want, GpuInstanceProfileI
     let profiles = &worlds[0].geometry.profiles;
     let profile = profiles[index % profiles.len()].id;
     let has = |world: &World| world.geometry.profile(profile).map(|found| found.id);
-    (Want { profiles: worlds.iter().map(has).collect() }, profile)
+    (Want::of(worlds.iter().map(has).collect()), profile)
 }
 
 /// Any legal layout on a geometry with any holders, shrinking towards the empty GPU.
