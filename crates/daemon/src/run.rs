@@ -33,7 +33,7 @@ use crate::options::{DaemonError, GpuSource, Options};
 use crate::published::Published;
 use crate::readers::Readers;
 use crate::searcher::{self, Searcher};
-use crate::serve::{self, App, Doors, Guard, Rates};
+use crate::serve::{self, App, Doors, Guard, Hosts, NetworkDoor, Rates};
 use crate::watch::Watcher;
 
 /// Where the clock's record is kept in the journal.
@@ -164,6 +164,10 @@ async fn serve(
     let (published, mut actor) =
         start_actor(options, opened, observed, hands, &clock, epoch, outbox);
     take_over(&inbox, boot.clone(), numbers_from).await?;
+    let network = match &options.edge.network {
+        Some(network) => Some(NetworkDoor::open(network).await?),
+        None => None,
+    };
     let app = App {
         inbox: inbox.clone(),
         published: published.clone(),
@@ -172,12 +176,18 @@ async fn serve(
         simulated: machine.simulated.clone(),
         own_uid: Uid::new(rustix::process::geteuid().as_raw()),
         last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
-        guard: Arc::new(guard(options, &clock)?),
+        guard: Arc::new(guard(options, &clock, network.as_ref())?),
     };
     let doors = Doors {
         users: listen(&options.socket, if options.shared { 0o666 } else { 0o600 })?,
         admins: listen(&options.admin_socket, 0o600)?,
+        each: options.edge.limits.connections,
+        free: vec![Uid::new(0), app.own_uid],
+        network,
     };
+    if let Some(door) = &doors.network {
+        tracing::info!(address = %door.address, "listening to the network");
+    }
     tracing::info!(socket = %options.socket.display(), "listening");
     let idle = leave_when_idle(options.leave_when_idle, app.clone(), published);
     let server = tokio::spawn(serve::serve(doors, serve::router(app)));
@@ -201,14 +211,19 @@ async fn serve(
     result
 }
 
-fn guard(options: &Options, clock: &Arc<DaemonClock>) -> Result<Guard, DaemonError> {
+/// What the API holds its callers to.
+fn guard(
+    options: &Options,
+    clock: &Arc<DaemonClock>,
+    network: Option<&NetworkDoor>,
+) -> Result<Guard, DaemonError> {
     let edge = &options.edge;
     let path = options.state_dir.join("ledger.db");
     Ok(Guard {
         keeper: Keeper::start(&path, edge.audit_kept, Arc::clone(clock))?,
         rates: Rates::new(edge.limits),
         admins: edge.admins.iter().copied().map(Uid::new).collect(),
-        hosts: Vec::new(),
+        hosts: network.map_or_else(Hosts::default, |door| door.hosts.clone()),
     })
 }
 

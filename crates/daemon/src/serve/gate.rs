@@ -21,6 +21,7 @@ use store::{AuditRecord, KeptAnswer};
 use crate::ledger::{Begun, Keeper, Keyed};
 use crate::serve::caller::{Caller, Door, Origin};
 use crate::serve::extract::too_large;
+use crate::serve::hosts::Hosts;
 use crate::serve::limits::{Rates, Who};
 use crate::serve::problem::Failure;
 use crate::serve::{App, BODY_MAX, tokens};
@@ -42,7 +43,7 @@ pub(crate) struct Guard {
     /// Users with an administrator's rights on the users' socket.
     pub(crate) admins: Vec<Uid>,
     /// What a caller over the network may call this host.
-    pub(crate) hosts: Vec<String>,
+    pub(crate) hosts: Hosts,
 }
 
 /// An answer that holds what may be told once: given again, the caller learns that alone.

@@ -15,12 +15,15 @@ mod caller;
 mod events;
 mod extract;
 mod gate;
+mod hosts;
 mod leases;
 mod limits;
 mod listen;
+mod network;
 mod node;
 mod openapi;
 mod page;
+mod patient;
 mod problem;
 mod tokens;
 
@@ -44,8 +47,10 @@ use crate::published::Published;
 
 pub(crate) use caller::Caller;
 pub(crate) use gate::Guard;
+pub(crate) use hosts::Hosts;
 pub(crate) use limits::Rates;
 pub(crate) use listen::{Doors, serve};
+pub(crate) use network::NetworkDoor;
 pub use openapi::openapi;
 pub(crate) use problem::Failure;
 

@@ -92,7 +92,7 @@ fn unauthorized(words: &str) -> Failure {
 /// lured to send carries another name or origin.
 fn check_host(app: &App, request: &Request) -> Result<(), Failure> {
     let text = |name: HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
-    let known = |host: &str| app.guard.hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
+    let known = |host: &str| app.guard.hosts.knows(host);
     let host = text(header::HOST).unwrap_or_default();
     if !known(host) {
         return Err(Failure::new(
