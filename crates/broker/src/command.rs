@@ -91,6 +91,17 @@ pub enum Command {
         /// The command.
         command: ProcessId,
     },
+    /// The command of a lease turned out to be a container, which holds the lease from here on.
+    Contain {
+        /// Which lease.
+        lease: LeaseId,
+        /// Who says so.
+        by: Peer,
+        /// The container's id.
+        container: String,
+        /// Its control group, as the kernel told it.
+        cgroup: String,
+    },
     /// A token is renewed.
     Renew {
         /// Of which lease.
@@ -362,7 +373,7 @@ impl Refusal {
         match self {
             Self::NoSuchSlice(SelectError::TooLarge { .. }) => "E-SLICE-TOO-LARGE",
             Self::NoSuchSlice(_) => "E-PROFILE-UNKNOWN",
-            Self::NoSuchGpu { .. } => "E-GPU-UNKNOWN",
+            Self::NoSuchGpu { .. } | Self::UnknownGpu(_) => "E-GPU-UNKNOWN",
             Self::MigOff(_) => "E-MIG-OFF",
             Self::NeverFits { .. } => "E-NEVER-FITS",
             Self::BadCount(_) => "E-COUNT",
@@ -375,7 +386,6 @@ impl Refusal {
             Self::NotAllowed { .. } => "E-NOT-ALLOWED",
             Self::OverCap { .. } => "E-OVER-CAP",
             Self::AdminsOnly(_) => "E-ADMINS-ONLY",
-            Self::UnknownGpu(_) => "E-GPU-UNKNOWN",
             Self::CannotBook(_) => "E-CANNOT-BOOK",
             Self::NoSuchBooking(_) => "E-BOOKING-UNKNOWN",
         }

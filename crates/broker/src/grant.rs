@@ -12,13 +12,17 @@ use planner::{Choice, Room, Verdict, Want};
 use crate::command::{Effect, Refusal, World};
 use crate::decide::Draft;
 use crate::event::{EndReason, Event, GrantedSlice, SliceTarget};
-use crate::reconcile;
-use crate::request::{Holder, Patience, RequestSpec};
+use crate::request::{Patience, RequestSpec};
 use crate::rooms::{can_become_usable, explain_spec, rooms, want};
 use crate::state::{OpenPlan, Phase, SliceKey, State};
+use crate::{holders, reclaim, reconcile};
 
 /// Accepts a request, and grants it at once if there is room.
 pub(crate) fn request(draft: &mut Draft<'_>, spec: RequestSpec) -> Result<LeaseId, Refusal> {
+    if let Some(lease) = holders::heir(draft, &spec) {
+        holders::replace(draft, lease, spec.holder);
+        return Ok(lease);
+    }
     let rooms = rooms(draft.state, draft.world.observed);
     admit(draft, &spec, &rooms)?;
     let wanted = want(&spec, draft.world, &rooms);
@@ -35,15 +39,10 @@ pub(crate) fn request(draft: &mut Draft<'_>, spec: RequestSpec) -> Result<LeaseI
         });
     }
     let lease = LeaseId::new(draft.state.next_lease.max(1));
-    let client = match &spec.holder {
-        Holder::Process { client, .. } => Some(*client),
-        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => None,
-    };
     let counts_as = counts_as(&spec, draft.world);
     draft.emit(Event::Requested { lease, spec, counts_as });
-    if let Some(process) = client {
-        draft.effect(Effect::Watch { lease, process });
-    }
+    let watches = draft.state.lease(lease).map(holders::watches).unwrap_or_default();
+    draft.effects.extend(watches);
     schedule(draft);
     Ok(lease)
 }
@@ -61,6 +60,7 @@ fn admit(draft: &Draft<'_>, spec: &RequestSpec, rooms: &[Room]) -> Result<(), Re
     if spec.count == 0 || spec.count > world.policy.max_count {
         return Err(Refusal::BadCount(world.policy.max_count));
     }
+    reclaim::admit(spec, world.policy)?;
     if let Some(name) = &spec.name {
         let twin = state.leases.values().find(|lease| {
             lease.spec.tenant == spec.tenant && lease.spec.name.as_ref() == Some(name)

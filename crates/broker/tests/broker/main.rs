@@ -10,11 +10,17 @@ mod endings;
 #[cfg(test)]
 mod folding;
 #[cfg(test)]
+mod holders;
+#[cfg(test)]
 mod modes;
+#[cfg(test)]
+mod moves;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod reclaim;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]

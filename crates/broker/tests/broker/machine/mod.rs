@@ -239,6 +239,10 @@ impl Machine {
         self.list();
     }
 
+    pub(crate) fn is_running(&self, pid: u32) -> bool {
+        self.processes.iter().any(|process| process.pid == pid)
+    }
+
     /// Signals what belongs to a lease.
     pub(crate) fn signal(&mut self, lease: LeaseId, stage: Stage) {
         self.processes.retain(|process| {

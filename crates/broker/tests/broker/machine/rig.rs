@@ -173,6 +173,12 @@ impl Rig {
         self.running.push(Running { id, plan, targets, proof: None, done: 0, disturbed });
     }
 
+    /// An event that a command of another kind would have led to.
+    pub(crate) fn inject(&mut self, event: Event) {
+        self.state.apply(self.now, &event);
+        self.record(Stamped { at: self.now, event });
+    }
+
     /// Somebody else touched a GPU.
     pub(crate) fn disturb(&mut self, gpu: &GpuUuid) {
         self.stale.insert(gpu.clone());
@@ -184,14 +190,13 @@ impl Rig {
     /// Carries out one of the due effects.
     pub(crate) fn do_effect(&mut self, at: usize) {
         match self.due.remove(at) {
-            Effect::Execute { .. } => {}
+            Effect::Execute { .. } | Effect::WatchContainer { .. } => {}
             Effect::Watch { lease, process } => {
                 self.watched.insert((lease, process));
                 if !self.alive.contains(&process) {
                     self.report_exit(process);
                 }
             }
-            Effect::WatchContainer { .. } => {}
             Effect::Notify { lease, signal } => self.notified.push((lease, signal)),
             Effect::Signal { lease, stage } => {
                 self.signals.push((lease, stage));
