@@ -176,6 +176,7 @@ async fn serve(
         simulated: machine.simulated.clone(),
         own_uid: Uid::new(rustix::process::geteuid().as_raw()),
         last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
+        news: serve::news(),
         guard: Arc::new(guard(options, &clock, network.as_ref())?),
     };
     let doors = Doors {
@@ -190,6 +191,7 @@ async fn serve(
     }
     tracing::info!(socket = %options.socket.display(), "listening");
     let idle = leave_when_idle(options.leave_when_idle, app.clone(), published);
+    tokio::spawn(serve::tell(app.clone()));
     let server = tokio::spawn(serve::serve(doors, serve::router(app)));
     let result = tokio::select! {
         told = told_to_stop() => told,

@@ -25,6 +25,7 @@ mod openapi;
 mod page;
 mod patient;
 mod problem;
+mod stream;
 mod tokens;
 
 use std::collections::BTreeSet;
@@ -53,6 +54,7 @@ pub(crate) use listen::{Doors, serve};
 pub(crate) use network::NetworkDoor;
 pub use openapi::openapi;
 pub(crate) use problem::Failure;
+pub(crate) use stream::{news, tell};
 
 /// The largest body any call needs, several times over.
 pub(crate) const BODY_MAX: usize = 64 * 1024;
@@ -69,6 +71,7 @@ pub(crate) struct App {
     /// When the last call came, on the daemon's clock.
     pub(crate) last_call: Arc<AtomicU64>,
     pub(crate) guard: Arc<Guard>,
+    pub(crate) news: stream::News,
 }
 
 impl App {
@@ -125,6 +128,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(leases::attach))
         .routes(routes!(leases::renew))
         .routes(routes!(events::list))
+        .routes(routes!(stream::follow))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))

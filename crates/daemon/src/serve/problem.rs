@@ -64,7 +64,12 @@ impl Failure {
             .hint("please report it with the daemon's log")
     }
 
-    /// The code and the sentence, for the audit.
+    /// The document.
+    pub(crate) fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The code.
     pub(crate) fn code(&self) -> &str {
         &self.problem.code
     }
