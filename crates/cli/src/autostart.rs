@@ -10,14 +10,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use api::Client;
+use api::{Client, ClientError};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::connect::{client, existing, gpus, no_daemon};
 use crate::context::{Machine, SIM_HOST, STATE_DIR};
 use crate::session::environment::LEASE_KEY;
-use crate::{Context, Failure, SimulatedHost};
+use crate::{Context, Exit, Failure, SimulatedHost};
 
 /// How long a fresh daemon may take until it answers: it replays its journal first.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -131,11 +131,16 @@ async fn wait(context: &Context, child: &mut Child) -> Result<Client, String> {
     loop {
         match client.version().await {
             Ok(_) => return Ok(client),
-            Err(error) if !error.is_not_running() => return Err(crate::failure::chain(&error)),
-            Err(_) => {}
+            // Another daemon may have ended in the middle of the call.
+            Err(ClientError::NotRunning { .. } | ClientError::Broken { .. }) => {}
+            Err(error) => return Err(crate::failure::chain(&error)),
         }
         if let Ok(Some(status)) = child.try_wait() {
-            return Err(format!("it ended at once ({status})"));
+            // Somebody else started one at the same moment (an administrator, a script): that one
+            // will do.
+            if status.code() != Some(i32::from(Exit::Busy.code())) {
+                return Err(format!("it ended at once ({status})"));
+            }
         }
         if Instant::now() >= deadline {
             return Err(format!("it does not answer after {} s", PATIENCE.as_secs()));

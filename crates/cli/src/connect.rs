@@ -52,7 +52,17 @@ pub(crate) fn client(context: &Context) -> Result<Client, Failure> {
 /// [`Failure`] when somebody listens who cannot be talked to.
 pub(crate) async fn existing(context: &Context) -> Result<Option<Client>, Failure> {
     let client = client(context)?;
-    match greeted(context, &client).await {
+    let mut greeting = greeted(context, &client).await;
+    // A daemon that ends in the middle of a call is as good as none: asked again, the socket says
+    // whether there is another.
+    for _ in 0..AGAIN {
+        if !matches!(greeting, Err(ClientError::Broken { .. })) {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        greeting = greeted(context, &client).await;
+    }
+    match greeting {
         Ok(version) => {
             check_version(context, &client, &version)?;
             Ok(Some(client))
@@ -61,6 +71,11 @@ pub(crate) async fn existing(context: &Context) -> Result<Option<Client>, Failur
         Err(error) => Err(unreachable(&error)),
     }
 }
+
+/// How often, and after which pauses, a daemon that ended in the middle of a greeting is greeted
+/// again.
+const AGAIN: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Who answers; the user is told if that takes long.
 async fn greeted(context: &Context, client: &Client) -> Result<VersionView, ClientError> {

@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(250);
 /// After how long a daemon that went away is started again on a simulated machine.
 const ABSENCE: Duration = Duration::from_secs(10);
-/// Why a call is repeated at most this often before it has ever succeeded.
-const ATTEMPTS: u32 = 3;
+/// How often a call that never succeeded is made at most.
+const ATTEMPTS: u32 = 8;
 /// How long a call may take until the user is told that the daemon does not answer.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -85,7 +85,6 @@ async fn post(
     teller: &mut Teller<'_>,
 ) -> Result<LeaseView, Failure> {
     let mut attempt = 1;
-    let mut revived = false;
     loop {
         let error = match heard(teller, client.request(request, key)).await {
             Ok(lease) => return Ok(lease),
@@ -93,8 +92,8 @@ async fn post(
         };
         let simulated = matches!(context.machine()?, Machine::Simulated(_));
         match error {
-            ClientError::NotRunning { .. } if simulated && !revived => {
-                revived = true;
+            ClientError::NotRunning { .. } if simulated && attempt < ATTEMPTS => {
+                attempt += 1;
                 autostart::started(context).await?;
             }
             ClientError::Broken { .. } | ClientError::NotRunning { .. } if attempt < ATTEMPTS => {
