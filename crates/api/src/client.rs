@@ -1,20 +1,23 @@
-//! A client over the unix socket: one connection a call.
+//! A client over the unix socket: connections are kept and used again.
 //!
 //! Must never talk to a socket whose owner it does not trust: whoever owns it could hand out
 //! slices that are not the caller's.
 
+mod pool;
+
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode, header};
 use model::LeaseId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+
+use pool::Pool;
 
 use crate::v1::{
     AttachCommand, EventView, LeaseRequest, LeaseView, NodeView, Page, Problem, VersionView,
@@ -60,22 +63,21 @@ impl ClientError {
     }
 }
 
-/// A caller of one daemon.
+/// A caller of one daemon. Clones share their connections, so they belong into one runtime.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
-    trusted: Vec<u32>,
+    pool: Arc<Pool>,
 }
 
 impl Client {
     /// A client of the daemon that listens on `socket`; it trusts daemons of `trusted` users.
     pub fn new(socket: impl Into<PathBuf>, trusted: impl IntoIterator<Item = u32>) -> Self {
-        Self { socket: socket.into(), trusted: trusted.into_iter().collect() }
+        Self { pool: Arc::new(Pool::new(socket.into(), trusted.into_iter().collect())) }
     }
 
     /// The socket.
     pub fn socket(&self) -> &Path {
-        &self.socket
+        self.pool.socket()
     }
 
     /// Asks who answers.
@@ -105,6 +107,21 @@ impl Client {
         key: &str,
     ) -> Result<LeaseView, ClientError> {
         self.call(Method::POST, "/v1/leases", Some(request), Some(key)).await
+    }
+
+    /// As [`Client::request`], and waits up to `patience` for the slices or for the end of the
+    /// request.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn request_and_wait(
+        &self,
+        request: &LeaseRequest,
+        key: &str,
+        patience: Duration,
+    ) -> Result<LeaseView, ClientError> {
+        let path = format!("/v1/leases?wait_ms={}", patience.as_millis());
+        self.call(Method::POST, &path, Some(request), Some(key)).await
     }
 
     /// Lists live requests and leases, page by page.
@@ -162,6 +179,19 @@ impl Client {
         self.call(Method::DELETE, &format!("/v1/leases/{}", escape(lease)), None::<&()>, None).await
     }
 
+    /// As [`Client::release`], and waits up to `patience` until the slices are proven empty.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn release_and_wait(
+        &self,
+        lease: &str,
+        patience: Duration,
+    ) -> Result<LeaseView, ClientError> {
+        let path = format!("/v1/leases/{}?wait_ms={}", escape(lease), patience.as_millis());
+        self.call(Method::DELETE, &path, None::<&()>, None).await
+    }
+
     /// Events with a number above `after`, at most `limit`; waits up to `patience` for one.
     ///
     /// # Errors
@@ -207,59 +237,33 @@ impl Client {
         body: Option<&B>,
         key: Option<&str>,
     ) -> Result<T, ClientError> {
-        let response = self.send(method, path, body, key).await?;
-        let status = response.status();
-        let bytes = response.into_body().collect().await.map_err(|e| self.broken(e))?.to_bytes();
+        let request = request(method, path, body, key).map_err(|e| self.pool.broken(e))?;
+        let (status, bytes) = self.pool.send(request).await?;
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|e| self.broken(e));
+            return serde_json::from_slice(&bytes).map_err(|e| self.pool.broken(e));
         }
         Err(ClientError::Refused(serde_json::from_slice(&bytes).unwrap_or_else(|_| {
             unexplained(status, String::from_utf8_lossy(&bytes).trim().to_owned())
         })))
     }
+}
 
-    async fn send<B: Serialize + Sync>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&B>,
-        key: Option<&str>,
-    ) -> Result<Response<Incoming>, ClientError> {
-        let stream = self.connect().await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| self.broken(e))?;
-        tokio::spawn(connection);
-        let bytes = match body {
-            Some(body) => serde_json::to_vec(body).map_err(|e| self.broken(e))?,
-            None => Vec::new(),
-        };
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "migd");
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
-        }
-        let request = request.body(Full::new(Bytes::from(bytes))).map_err(|e| self.broken(e))?;
-        sender.send_request(request).await.map_err(|e| self.broken(e))
+fn request<B: Serialize>(
+    method: Method,
+    path: &str,
+    body: Option<&B>,
+    key: Option<&str>,
+) -> Result<Request<Full<Bytes>>, String> {
+    let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| error.to_string())?;
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "migd");
+    if bytes.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
     }
-
-    async fn connect(&self) -> Result<UnixStream, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| ClientError::NotRunning { socket: self.socket.clone(), source })?;
-        let uid = stream.peer_cred().map_err(|e| self.broken(e))?.uid();
-        if self.trusted.contains(&uid) {
-            Ok(stream)
-        } else {
-            Err(ClientError::Untrusted { socket: self.socket.clone(), uid })
-        }
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
     }
-
-    fn broken(&self, reason: impl std::fmt::Display) -> ClientError {
-        ClientError::Broken { socket: self.socket.clone(), reason: reason.to_string() }
-    }
+    let body = Full::new(Bytes::from(bytes.unwrap_or_default()));
+    request.body(body).map_err(|error| error.to_string())
 }
 
 fn unexplained(status: StatusCode, detail: String) -> Problem {

@@ -9,7 +9,7 @@ use api::{AttachCommand, LeaseRequest, LeaseView, Page};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
-use broker::{Command, Event, Holder, Lease, Peer, Reply};
+use broker::{Command, Event, Holder, Lease, Peer, Phase, Reply};
 use host::Users;
 use model::LeaseId;
 use serde::Deserialize;
@@ -86,10 +86,11 @@ pub(super) async fn list(
 
 /// Ask for slices
 ///
-/// The answer comes at once, and need not have slices yet: read the lease with `after` its
-/// revision and `wait_ms` until it is active.
+/// Without `wait_ms` the answer comes at once, and need not have slices yet: read the lease with
+/// `after` its revision and `wait_ms` until it is active.
 #[utoipa::path(
     post, path = "/v1/leases", tag = "leases", operation_id = "request_lease",
+    params(Patience),
     request_body = LeaseRequest,
     responses(
         (status = CREATED, body = LeaseView, headers(("location" = String, description = "Its path"))),
@@ -104,6 +105,7 @@ pub(super) async fn list(
 pub(super) async fn request(
     State(app): State<App>,
     caller: Caller,
+    Params(patience): Params<Patience>,
     Body(body): Body<LeaseRequest>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<LeaseView>), Failure> {
     let by = caller.peer();
@@ -112,6 +114,8 @@ pub(super) async fn request(
     let spec = requests::parse(body, asker, &app.boot, &picture.policy, &picture.observed)?;
     let key = caller.key.as_deref().map(|key| (by.uid.get(), key.to_owned()));
     let (reply, published) = app.ask_once(Command::Request(spec), key).await?;
+    let waits = |phase: &Phase| matches!(phase, Phase::Queued | Phase::Granting { .. });
+    let published = patience.settled(&app, reply, published, waits).await?;
     let view = answer(&app, reply, &published, by).await?;
     let location = format!("/v1/leases/{}", view.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
@@ -129,6 +133,43 @@ async fn answer(
     match published.state.lease(id) {
         Some(lease) => Ok(views::live_lease(published, lease, by)),
         None => view(app, &id.to_string(), by).await,
+    }
+}
+
+/// How long an answer may take.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Patience {
+    /// Answer once the lease is active or over (when it is asked for) or over (when it is given
+    /// back), at the latest after so many milliseconds, at most a minute.
+    wait_ms: Option<u64>,
+}
+
+impl Patience {
+    /// The first picture in which the lease waits for nothing more, or the last one before patience
+    /// ran out.
+    async fn settled(
+        &self,
+        app: &App,
+        reply: Reply,
+        published: Published,
+        waits: impl Fn(&Phase) -> bool,
+    ) -> Result<Published, Failure> {
+        let (Some(patience), Reply::Lease(id)) = (self.wait_ms, reply) else {
+            return Ok(published);
+        };
+        let is_settled =
+            |now: &Published| now.state.lease(id).is_none_or(|lease| !waits(&lease.phase));
+        if is_settled(&published) {
+            return Ok(published);
+        }
+        let mut news = app.published.clone();
+        let patience = Duration::from_millis(patience).min(PATIENCE_MAX);
+        match tokio::time::timeout(patience, news.wait_for(is_settled)).await {
+            Ok(Ok(now)) => Ok(now.clone()),
+            Ok(Err(_)) => Err(Failure::ending()),
+            Err(_) => Ok(app.picture()),
+        }
     }
 }
 
@@ -189,7 +230,7 @@ pub(super) fn named(app: &App, name: &str, by: Peer) -> Result<Lease, Failure> {
 /// Give a lease back, or withdraw a request
 #[utoipa::path(
     delete, path = "/v1/leases/{lease}", tag = "leases", operation_id = "release_lease",
-    params(("lease" = String, Path, description = "Its id or name")),
+    params(("lease" = String, Path, description = "Its id or name"), Patience),
     responses(
         (status = OK, body = LeaseView),
         (status = FORBIDDEN, description = "E-NOT-YOURS"),
@@ -201,6 +242,7 @@ pub(super) async fn release(
     State(app): State<App>,
     caller: Caller,
     Segment(name): Segment<String>,
+    Params(patience): Params<Patience>,
 ) -> Result<Json<LeaseView>, Failure> {
     let by = caller.peer();
     let lease = named(&app, &name, by)?;
@@ -210,6 +252,7 @@ pub(super) async fn release(
     };
     let command = Command::End { lease: lease.id, by, holder };
     let (reply, published) = app.ask(command).await?;
+    let published = patience.settled(&app, reply, published, |_| true).await?;
     Ok(Json(answer(&app, reply, &published, by).await?))
 }
 
