@@ -216,7 +216,7 @@ impl Client {
     }
 
     /// All pages of a list; `path` has a query.
-    async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ClientError> {
+    pub(crate) async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ClientError> {
         let mut page: Page<T> = self.get(path).await?;
         let mut items = page.items;
         while let Some(next) = page.next {
@@ -226,11 +226,11 @@ impl Client {
         Ok(items)
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, None::<&()>, None).await
     }
 
-    async fn call<B: Serialize + Sync, T: DeserializeOwned>(
+    pub(crate) async fn call<B: Serialize + Sync, T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,

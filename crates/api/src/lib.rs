@@ -3,9 +3,12 @@
 //! Must never hold a rule of the broker: these are shapes, and a caller that carries them.
 
 pub mod access;
+mod calls;
 pub mod client;
+pub mod remote;
 pub mod v1;
 
 pub use access::{AuditView, Role, TokenMade, TokenRequest, TokenView};
 pub use client::{Client, ClientError};
+pub use remote::{Remote, RemoteError};
 pub use v1::*;

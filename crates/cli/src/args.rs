@@ -93,6 +93,8 @@ pub(crate) enum Command {
     Queue(verbs::queue::QueueArgs),
     Cancel(verbs::cancel::CancelArgs),
     Events(verbs::events::EventsArgs),
+    Token(verbs::token::TokenArgs),
+    Audit(verbs::audit::AuditArgs),
     Daemon(verbs::daemon::DaemonArgs),
     Sim(SimArgs),
     Completions(verbs::completions::CompletionsArgs),

@@ -37,13 +37,18 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
 /// # Errors
 /// [`Failure`] when there is no place for a socket.
 pub(crate) fn client(context: &Context) -> Result<Client, Failure> {
+    Ok(Client::new(context.socket()?, trusted(context)?))
+}
+
+/// Whose daemon may be talked to.
+fn trusted(context: &Context) -> Result<Vec<u32>, Failure> {
     let places = context.places()?;
     let mut trusted = vec![0, context.uid()];
     if context.options.shared {
         // Whoever uses --shared trusts the one who keeps the machine's state.
         trusted.extend(std::fs::metadata(places.state_dir()).map(|found| found.uid()));
     }
-    Ok(Client::new(context.socket()?, trusted))
+    Ok(trusted)
 }
 
 /// A client of a daemon that answers and speaks this version; `None` when nobody listens.
@@ -99,6 +104,18 @@ pub(crate) async fn required(context: &Context) -> Result<Client, Failure> {
         Some(client) => Ok(client),
         None => Err(no_daemon(context)?),
     }
+}
+
+/// A client for acts of administrators: on their socket if it can be used, else on everybody's,
+/// where root and those whom the configuration names have the same rights.
+///
+/// # Errors
+/// [`Failure`] when no daemon answers.
+pub(crate) async fn administrative(context: &Context) -> Result<Client, Failure> {
+    let client = required(context).await?;
+    let beside = client.socket().with_file_name("admin.sock");
+    let own = Client::new(beside, trusted(context)?);
+    Ok(if own.version().await.is_ok() { own } else { client })
 }
 
 fn is_forbidden(error: &ClientError) -> bool {

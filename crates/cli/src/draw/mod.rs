@@ -6,6 +6,7 @@ pub(crate) mod layout;
 pub(crate) mod node;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod time;
 
 use clap::builder::styling::{AnsiColor, Style};
 

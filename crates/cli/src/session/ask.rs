@@ -138,7 +138,7 @@ fn refused(request: &LeaseRequest, error: &ClientError) -> Failure {
 }
 
 /// A key that no other call has.
-fn key() -> String {
+pub(crate) fn key() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_or_else(
         |_| {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use api::{Client, ClientError, EventView};
 use clap::Args;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::draw::text::{clean, pad};
+use crate::draw::time::moment;
 use crate::{Context, Failure, connect};
 
 /// The most events one call brings.
@@ -92,11 +92,7 @@ fn show(context: &Context, events: &[EventView]) -> Result<(), Failure> {
 }
 
 fn line(event: &EventView, zone: &TimeZone) -> String {
-    let at = i64::try_from(event.at_ms).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
-    let at = at.map_or_else(
-        || event.at_ms.to_string(),
-        |at| at.to_zoned(zone.clone()).strftime("%m-%d %H:%M:%S").to_string(),
-    );
+    let at = moment(event.at_ms, zone);
     let lease = event.lease.map_or_else(String::new, |lease| lease.to_string());
     let kind = pad(&clean(&event.kind), 18);
     format!("{at}  {kind} {}  {}", pad(&lease, 5), clean(&event.message)).trim_end().to_owned()

@@ -2,6 +2,7 @@
 //!
 //! Must never hold more than the dispatch.
 
+pub(crate) mod audit;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod daemon;
@@ -17,6 +18,7 @@ pub(crate) mod release;
 pub(crate) mod run;
 pub(crate) mod shell;
 pub(crate) mod status;
+pub(crate) mod token;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,8 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Queue(args) => queue::run(context, &args),
         Command::Cancel(args) => cancel::run(context, &args),
         Command::Events(args) => events::run(context, &args),
+        Command::Token(args) => token::run(context, args),
+        Command::Audit(args) => audit::run(context, &args),
         Command::Daemon(args) => daemon::run(context, &args),
         Command::Sim(args) => crate::sim::run(context, args),
         Command::Completions(args) => completions::run(context, &args),

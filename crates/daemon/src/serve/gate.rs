@@ -75,15 +75,16 @@ pub(crate) async fn pass(State(app): State<App>, mut request: Request, next: Nex
             response
         }
     };
-    match response.extensions().get::<Failure>() {
-        Some(failure) => name_call(failure.clone().instance(&path), &response),
-        None => response,
-    }
+    name_call(response, &path)
 }
 
-/// The same refusal with the path in it; headers that were added on the way stay.
-fn name_call(failure: Failure, old: &Response) -> Response {
-    let mut response = failure.into_response();
+/// A refusal with the path in it; headers that were added on the way stay.
+fn name_call(old: Response, path: &str) -> Response {
+    let Some(failure) = old.extensions().get::<Failure>() else { return old };
+    if failure.problem().instance.is_some() {
+        return old;
+    }
+    let mut response = failure.clone().instance(path).into_response();
     for (name, value) in old.headers() {
         if !response.headers().contains_key(name) && name != header::CONTENT_LENGTH {
             response.headers_mut().insert(name.clone(), value.clone());
@@ -215,6 +216,8 @@ async fn keyed(caller: &mut Caller, request: Request) -> Result<(Option<Keyed>, 
 
 /// Writes a call down, then lets its answer go.
 async fn written(app: &App, record: Record, call: Option<Keyed>, response: Response) -> Response {
+    // Named before it is kept: given again, it is the same.
+    let response = name_call(response, &record.object);
     let audit = record.finish(app, &response);
     let (response, answer) = match &call {
         Some(call) => keep(app, call, response).await,
