@@ -380,6 +380,22 @@ pub struct NodeView {
     pub leases: Vec<LeaseView>,
     /// Things an administrator should know, such as a journal that was set aside.
     pub warnings: Vec<String>,
+    /// The daemon's configuration; absent when the view was read without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<ConfigurationView>,
+}
+
+/// The configuration that a daemon follows, and what became of the newest reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConfigurationView {
+    /// Its file; absent where there is none and the defaults hold.
+    pub file: Option<String>,
+    /// How often it was read since the daemon started.
+    pub loads: u64,
+    /// What was wrong with the newest reading: the one before is in force.
+    pub problems: Vec<String>,
+    /// Keys whose change waits for a restart of the daemon.
+    pub restart: Vec<String>,
 }
 
 /// One event of the journal.

@@ -96,6 +96,7 @@ pub(crate) enum Command {
     Token(verbs::token::TokenArgs),
     Audit(verbs::audit::AuditArgs),
     Daemon(verbs::daemon::DaemonArgs),
+    Config(verbs::config::ConfigArgs),
     Sim(SimArgs),
     Completions(verbs::completions::CompletionsArgs),
     #[command(hide = true)]

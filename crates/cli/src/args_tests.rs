@@ -72,10 +72,9 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn a_daemon_has_defaults() {
+fn a_daemon_leaves_to_its_file_what_no_option_says() {
     let Command::Daemon(daemon) = parse("daemon").unwrap().command else { panic!() };
-    assert_eq!(daemon.grace, model::Millis::from_secs(10));
-    assert_eq!(daemon.warm_for, model::Millis::from_secs(300));
+    assert_eq!((daemon.grace, daemon.warm_for, daemon.config), (None, None, None));
     assert!(!daemon.auto_mig && !daemon.detached && daemon.leave_when_idle.is_none());
 }
 

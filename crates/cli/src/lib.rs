@@ -5,6 +5,7 @@
 
 mod args;
 mod autostart;
+mod configuration;
 mod connect;
 mod context;
 mod draw;

@@ -141,20 +141,15 @@ impl<'r, 'a> Section<'r, 'a> {
         let name = self.path(key);
         let (table, begins) = match self.find(key) {
             None => (None, Place::Default),
-            Some((value, place)) => match value.get_ref() {
-                DeValue::Table(table) => (Some(table), place),
-                DeValue::String(_)
-                | DeValue::Integer(_)
-                | DeValue::Float(_)
-                | DeValue::Boolean(_)
-                | DeValue::Datetime(_)
-                | DeValue::Array(_) => {
+            Some((value, place)) => {
+                let table = value.get_ref().as_table();
+                if table.is_none() {
                     let what = format!("{name} is no table");
                     let instead = format!("write [{name}] on a line of its own");
                     self.reading.refuse(place.clone(), what, instead);
-                    (None, place)
                 }
-            },
+                (table, place)
+            }
         };
         let mut section =
             Section { reading: &mut *self.reading, name, table, begins, asked: Vec::new() };

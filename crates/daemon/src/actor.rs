@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::hands::Hands;
 use crate::published::Published;
+use crate::settings::Settings;
 
 /// Commands decided before one commit: enough to share the cost of a commit among a crowd, few
 /// enough that the first of them does not wait noticeably.
@@ -61,6 +62,10 @@ pub(crate) enum Message {
     Newest { limit: u32, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
     /// Read the events of a lease.
     History { lease: LeaseId, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
+    /// The configuration was read anew; these are the rules from now on.
+    Configured { settings: Arc<Settings>, policy: Arc<Policy> },
+    /// Answer, to show that somebody is there.
+    Alive(oneshot::Sender<()>),
     /// Leave.
     Stop,
 }
@@ -97,6 +102,7 @@ pub(crate) struct Actor {
     pub(crate) warnings: Arc<Vec<String>>,
     /// Which looks still count.
     pub(crate) looks: Looks,
+    pub(crate) settings: Arc<Settings>,
     /// Whether something is known that the others have not been told.
     pub(crate) unpublished: bool,
 }
@@ -176,6 +182,16 @@ impl Actor {
             Message::History { lease, reply } => {
                 let _ = reply.send(self.journal.of_lease(lease));
             }
+            Message::Configured { settings, policy } => {
+                self.settings = settings;
+                self.policy = policy;
+                // Whoever waits may be served by the new rules at once.
+                self.unpublished = true;
+                batch.push(Envelope::own(Command::Tick));
+            }
+            Message::Alive(reply) => {
+                let _ = reply.send(());
+            }
             Message::Stop => {}
         }
     }
@@ -230,7 +246,7 @@ impl Actor {
                 planner: &self.planner,
                 forecast: &self.forecast,
                 now,
-                protected: false,
+                protected: self.settings.protects(now),
             };
             match broker::decide(&mut draft, &world, envelope.command.clone()) {
                 Ok(decision) => decided.push((envelope, decision)),
@@ -369,6 +385,14 @@ impl Actor {
         }
     }
 
+    fn all_warnings(&self) -> Arc<Vec<String>> {
+        let of_settings = self.settings.warnings();
+        if of_settings.is_empty() {
+            return Arc::clone(&self.warnings);
+        }
+        Arc::new(self.warnings.iter().cloned().chain(of_settings).collect())
+    }
+
     pub(crate) fn picture(&self, now: model::Timestamp) -> Published {
         Published {
             state: Arc::clone(&self.state),
@@ -378,7 +402,8 @@ impl Actor {
             now,
             planner: self.planner.clone(),
             policy: Arc::clone(&self.policy),
-            warnings: Arc::clone(&self.warnings),
+            warnings: self.all_warnings(),
+            settings: Arc::clone(&self.settings),
         }
     }
 

@@ -9,7 +9,9 @@ mod handover;
 mod hands;
 mod holders;
 mod ledger;
+mod log;
 mod machine;
+mod notify;
 mod observer;
 mod options;
 mod proof;
@@ -20,6 +22,7 @@ mod run;
 mod searcher;
 mod sentence;
 mod serve;
+mod settings;
 mod views;
 mod watch;
 

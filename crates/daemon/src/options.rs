@@ -37,14 +37,12 @@ pub struct Options {
     pub admin_socket: PathBuf,
     /// Whether other users may connect (socket mode 0666 instead of 0600).
     pub shared: bool,
-    /// Whether MIG mode may be enabled on empty GPUs.
-    pub auto_mig: bool,
     /// Leave after so long without leases, queue or callers; `None` stays for ever.
     pub leave_when_idle: Option<Duration>,
-    /// From TERM to KILL when a lease's processes must end.
-    pub grace: Duration,
-    /// How long idle slices stay for reuse.
-    pub warm_for: Duration,
+    /// The configuration, and where to read it anew when SIGHUP comes.
+    pub config: config::Effective,
+    /// Where it came from.
+    pub sources: config::Sources,
     /// Who comes in, and how.
     pub edge: Edge,
 }

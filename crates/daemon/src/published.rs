@@ -9,6 +9,8 @@ use broker::{Policy, State, World};
 use model::{LeaseId, NodeSnapshot, Timestamp};
 use planner::{Forecast, Planner};
 
+use crate::settings::Settings;
+
 /// The state after a commit.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
@@ -28,6 +30,8 @@ pub(crate) struct Published {
     pub(crate) policy: Arc<Policy>,
     /// What an administrator should know.
     pub(crate) warnings: Arc<Vec<String>>,
+    /// The configuration in force.
+    pub(crate) settings: Arc<Settings>,
 }
 
 impl Published {
@@ -39,7 +43,7 @@ impl Published {
             planner: &self.planner,
             forecast,
             now: self.now,
-            protected: false,
+            protected: self.settings.protects(self.now),
         }
     }
 }

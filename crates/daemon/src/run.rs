@@ -13,9 +13,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use ::executor::Looks;
-use broker::{Command, Policy};
+use broker::Command;
 use host::{ClockRecord, DaemonClock};
-use model::{BootId, Millis, NodeSnapshot, Timestamp, Uid};
+use model::{BootId, NodeSnapshot, Timestamp, Uid};
 use planner::{Forecast, Planner};
 use rustix::fs::{FlockOperation, flock};
 use store::{Durability, Opened};
@@ -27,13 +27,16 @@ use crate::actor::{Actor, Envelope, Message};
 use crate::executor::Locks;
 use crate::hands::Hands;
 use crate::ledger::Keeper;
+use crate::log::Log;
 use crate::machine::Machine;
+use crate::notify::{self, Inherited};
 use crate::observer;
 use crate::options::{DaemonError, GpuSource, Options};
 use crate::published::Published;
 use crate::readers::Readers;
 use crate::searcher::{self, Searcher};
 use crate::serve::{self, App, Doors, Guard, Hosts, NetworkDoor, Rates};
+use crate::settings::{self, Reloader, Settings};
 use crate::watch::Watcher;
 
 /// Where the clock's record is kept in the journal.
@@ -44,7 +47,7 @@ const CLOCK: &str = "clock";
 /// # Errors
 /// [`DaemonError`] when it cannot start.
 pub fn run(options: &Options) -> Result<(), DaemonError> {
-    log_to_stderr();
+    let log = Log::start(options.config.config.daemon.log);
     let file = |source| DaemonError::File { path: options.state_dir.clone(), source };
     fs::create_dir_all(&options.state_dir).map_err(file)?;
     let _lock = take_lock(&options.state_dir)?;
@@ -53,7 +56,7 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
         .map_err(|source| DaemonError::System { what: "read the boot id", source })?;
     let journal = options.state_dir.join("journal.db");
     let wall = wall_clock();
-    let mut opened = store::open(&journal, Durability::default(), wall)?;
+    let mut opened = store::open(&journal, durability(options), wall)?;
     let clock = Arc::new(start_clock(&boot, &mut opened)?);
     let observed = observer::first_look(&machine, clock.now())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -63,23 +66,17 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
         .map_err(|source| DaemonError::System { what: "start the runtime", source })?;
     let (inbox, outbox) = channel();
     let parts = Parts { machine, boot, clock, observed, opened };
-    runtime.block_on(serve(options, parts, inbox, outbox))?;
+    runtime.block_on(serve(options, parts, log, inbox, outbox))?;
     // Threads that wait for a hung GPU must not keep the daemon from ending.
     runtime.shutdown_timeout(Duration::from_millis(200));
     Ok(())
 }
 
-/// What is worth reading goes to stderr, which is the journal of systemd or the log of a daemon
-/// that was started by itself. `MIGD_LOG=debug` says more.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MIGD_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .try_init();
+const fn durability(options: &Options) -> Durability {
+    match options.config.config.journal.durability {
+        config::Durability::Process => Durability::Process,
+        config::Durability::Power => Durability::Power,
+    }
 }
 
 /// The wall clock, for the name of a damaged journal that is set aside.
@@ -131,6 +128,7 @@ struct Parts {
 async fn serve(
     options: &Options,
     parts: Parts,
+    log: Log,
     inbox: Sender<Message>,
     outbox: Receiver<Message>,
 ) -> Result<(), DaemonError> {
@@ -179,9 +177,16 @@ async fn serve(
         news: serve::news(),
         guard: Arc::new(guard(options, &clock, network.as_ref())?),
     };
+    let refused = |source| DaemonError::System { what: "take over systemd's sockets", source };
+    let inherited = Inherited::take().map_err(refused)?;
+    let own = (inherited.users.is_none(), inherited.admins.is_none());
+    let users = inherited
+        .users
+        .map_or_else(|| listen(&options.socket, if options.shared { 0o666 } else { 0o600 }), Ok)?;
+    let admins = inherited.admins.map_or_else(|| listen(&options.admin_socket, 0o600), Ok)?;
     let doors = Doors {
-        users: listen(&options.socket, if options.shared { 0o666 } else { 0o600 })?,
-        admins: listen(&options.admin_socket, 0o600)?,
+        users,
+        admins,
         each: options.edge.limits.connections,
         free: vec![Uid::new(0), app.own_uid],
         network,
@@ -189,7 +194,13 @@ async fn serve(
     if let Some(door) = &doors.network {
         tracing::info!(address = %door.address, "listening to the network");
     }
+    let reloader =
+        Reloader::new(options.sources.clone(), options.config.clone(), log, inbox.clone())
+            .map_err(|source| DaemonError::System { what: "listen for signals", source })?;
     tracing::info!(socket = %options.socket.display(), "listening");
+    notify::ready("lends slices");
+    let reloads = tokio::spawn(reloader.serve());
+    let watchdog = tokio::spawn(notify::watchdog(inbox.clone()));
     let idle = leave_when_idle(options.leave_when_idle, app.clone(), published);
     tokio::spawn(serve::tell(app.clone()));
     let server = tokio::spawn(serve::serve(doors, serve::router(app)));
@@ -205,8 +216,15 @@ async fn serve(
             source: io::Error::other(error),
         }),
     };
-    let _ = fs::remove_file(&options.socket);
-    let _ = fs::remove_file(&options.admin_socket);
+    notify::stopping();
+    reloads.abort();
+    watchdog.abort();
+    // What systemd opened is systemd's: the next caller starts a daemon through it.
+    for (socket, own) in [(&options.socket, own.0), (&options.admin_socket, own.1)] {
+        if own {
+            let _ = fs::remove_file(socket);
+        }
+    }
     let _ = inbox.send(Message::Stop);
     let _ = tokio::task::spawn_blocking(move || actor.thread.join()).await;
     tracing::info!("ending; leases stay as they are");
@@ -244,12 +262,7 @@ fn start_actor(
     epoch: Arc<AtomicU64>,
     outbox: Receiver<Message>,
 ) -> (watch::Receiver<Published>, ActorThread) {
-    let policy = Policy {
-        auto_mig: options.auto_mig,
-        grace: Millis::new(options.grace.as_millis() as u64),
-        warm_for: Millis::new(options.warm_for.as_millis() as u64),
-        ..Policy::default()
-    };
+    let policy = settings::policy(&options.config.config);
     let mut warnings = Vec::new();
     if let Some(aside) = &opened.set_aside {
         let warning = format!(
@@ -269,6 +282,7 @@ fn start_actor(
         planner: Planner::new(),
         policy: Arc::new(policy),
         warnings: Arc::new(warnings),
+        settings: Arc::new(Settings::first(&options.config)),
     };
     let (publish, published) = watch::channel(first.clone());
     let mut actor = Actor {
@@ -289,6 +303,7 @@ fn start_actor(
         publish,
         warnings: first.warnings,
         looks: Looks::new(epoch),
+        settings: first.settings,
         unpublished: false,
     };
     actor.learn_geometries(&first.observed);

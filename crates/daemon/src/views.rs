@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use api::{
-    ComputeInstanceView, EndKind, GpuView, HolderKind, InstanceUse, InstanceView, LeaseState,
-    LeaseView, MigView, NodeView, ProcessView, RoomView, SliceView,
+    ComputeInstanceView, ConfigurationView, EndKind, GpuView, HolderKind, InstanceUse,
+    InstanceView, LeaseState, LeaseView, MigView, NodeView, ProcessView, RoomView, SliceView,
 };
 use broker::{EndReason, GrantedSlice, Holder, Lease, Peer, Phase, Use, Wanted};
 use host::Users;
@@ -18,6 +18,7 @@ use model::{
 use planner::{Forecast, Planner, Room};
 
 use crate::published::Published;
+use crate::settings::Settings;
 
 /// The whole machine.
 pub(crate) fn node(published: &Published, simulated: Option<String>, by: Peer) -> NodeView {
@@ -40,6 +41,7 @@ pub(crate) fn node(published: &Published, simulated: Option<String>, by: Peer) -
         gpus: gpus.collect(),
         leases: leases(published, by),
         warnings: published.warnings.to_vec(),
+        configuration: Some(configuration(&published.settings)),
     }
 }
 
@@ -63,6 +65,16 @@ pub(crate) fn bare_node(observed: &NodeSnapshot, simulated: Option<String>) -> N
         gpus: gpus.collect(),
         leases: Vec::new(),
         warnings: Vec::new(),
+        configuration: None,
+    }
+}
+
+fn configuration(settings: &Settings) -> ConfigurationView {
+    ConfigurationView {
+        file: settings.file.as_ref().map(|file| file.display().to_string()),
+        loads: settings.loads,
+        problems: settings.problems.clone(),
+        restart: settings.restart.clone(),
     }
 }
 

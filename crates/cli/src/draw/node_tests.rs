@@ -128,6 +128,7 @@ fn busy_node() -> NodeView {
         gpus: vec![busy, empty_gpu(1), empty_gpu(2), whole],
         leases: vec![active, waiting],
         warnings: vec!["the journal was damaged and set aside".into()],
+        configuration: None,
     }
 }
 

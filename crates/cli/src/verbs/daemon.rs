@@ -2,14 +2,18 @@
 //!
 //! Must never follow the environment of root to a simulated machine on a server with GPUs.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ::config::Sources;
 use ::daemon::{GpuSource, Options};
 use clap::Args;
+use host::paths::Reach;
 use model::Millis;
 
-use crate::{Context, Exit, Failure, autostart, connect};
+use crate::context::{Machine, SIMULATE};
+use crate::{Context, Exit, Failure, autostart, configuration, connect};
 
 /// Options of `daemon`.
 #[derive(Debug, Args)]
@@ -27,12 +31,16 @@ pub(crate) struct DaemonArgs {
     /// Enable MIG mode on every GPU that is empty, as soon as the daemon runs
     #[arg(long)]
     pub(crate) auto_mig: bool,
-    /// From TERM to KILL when a lease's processes must end
-    #[arg(long, value_name = "T", default_value = "10s")]
-    pub(crate) grace: Millis,
-    /// How long an idle slice stays for reuse
-    #[arg(long, value_name = "T", default_value = "5m")]
-    pub(crate) warm_for: Millis,
+    /// The configuration; without it /etc/migd/migd.toml for root, ~/.config/migd/migd.toml for
+    /// others, and none for a simulated machine
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// From TERM to KILL when a lease's processes must end [default: 10s]
+    #[arg(long, value_name = "T")]
+    pub(crate) grace: Option<Millis>,
+    /// How long an idle slice stays for reuse [default: 5m]
+    #[arg(long, value_name = "T")]
+    pub(crate) warm_for: Option<Millis>,
     /// Leave after so long without leases, queue or callers
     #[arg(long, value_name = "T", hide = true)]
     pub(crate) leave_when_idle: Option<Millis>,
@@ -46,31 +54,75 @@ pub(crate) fn run(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fail
     if args.detached {
         autostart::leave_parent();
     }
+    refuse_inherited_machine(context)?;
+    let sources = sources(context, args)?;
+    let config = configuration::load(&sources)?;
     let gpus = connect::gpus(context)?;
+    let simulated = matches!(gpus, GpuSource::Simulated { .. });
+    // Ordinary users are let in by default where there is something to lend.
+    let shared = config.config.daemon.shared.unwrap_or(!simulated && context.uid() == 0);
     let places = context.places()?;
-    places.prepare(context.reach()).map_err(|error| {
+    let reach = if shared { Reach::Everybody } else { Reach::Owner };
+    places.prepare(reach).map_err(|error| {
         let failure = Failure::caused("E-PLACES", "cannot prepare the daemon's folders", &error);
         if context.uid() == 0 { failure } else { failure.exit(Exit::Permission) }
     })?;
-    let simulated = matches!(gpus, GpuSource::Simulated { .. });
     if simulated {
         // Now, by its owner: other users of a shared machine may not write there.
         context.library()?;
     }
+    let keys = &config.config.daemon;
     let options = Options {
         gpus,
         state_dir: places.state_dir().to_path_buf(),
-        socket: places.socket(),
-        admin_socket: places.admin_socket(),
-        shared: context.options.shared,
-        auto_mig: args.auto_mig || simulated,
+        socket: keys.socket.clone().unwrap_or_else(|| places.socket()),
+        admin_socket: keys.admin_socket.clone().unwrap_or_else(|| places.admin_socket()),
+        shared,
         leave_when_idle: args.leave_when_idle.map(span),
-        grace: span(args.grace),
-        warm_for: span(args.warm_for),
         edge: ::daemon::Edge::default(),
+        config,
+        sources,
     };
     ::daemon::run(&options).map_err(|error| super::of_daemon("cannot run the daemon", &error))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever sets root's environment must not choose what root's daemon manages: a unit or an option
+/// says so, or it is the machine itself.
+fn refuse_inherited_machine(context: &Context) -> Result<(), Failure> {
+    if context.uid() != 0 || context.options.simulate.is_some() {
+        return Ok(());
+    }
+    if matches!(context.machine()?, Machine::Simulated(_)) {
+        return Err(Failure::usage(format!(
+            "root's daemon does not follow the environment, and {SIMULATE} is set"
+        ))
+        .hint("say --simulate HOST, or unset the variable"));
+    }
+    Ok(())
+}
+
+/// The file and the environment, with the options of this command on top.
+fn sources(context: &Context, args: &DaemonArgs) -> Result<Sources, Failure> {
+    let mut sources = Sources::default();
+    if args.auto_mig {
+        sources.flag("--auto-mig", "daemon.auto_mig", "true".to_owned());
+    } else if matches!(context.machine()?, Machine::Simulated(_)) {
+        sources.flag("--simulate", "daemon.auto_mig", "true".to_owned());
+    }
+    if context.options.shared {
+        sources.flag("--shared", "daemon.shared", "true".to_owned());
+    }
+    let spans =
+        [("--grace", "daemon.grace", args.grace), ("--warm-for", "daemon.warm_for", args.warm_for)];
+    for (flag, key, value) in spans {
+        if let Some(value) = value {
+            sources.flag(flag, key, format!("{}ms", value.get()));
+        }
+    }
+    let below = configuration::sources(context, args.config.as_deref())?;
+    sources.overrides.extend(below.overrides);
+    Ok(Sources { overrides: sources.overrides, ..below })
 }
 
 const fn span(millis: Millis) -> Duration {

@@ -5,6 +5,7 @@
 pub(crate) mod audit;
 pub(crate) mod cancel;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod events;
 pub(crate) mod gpus;
@@ -44,6 +45,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Token(args) => token::run(context, args),
         Command::Audit(args) => audit::run(context, &args),
         Command::Daemon(args) => daemon::run(context, &args),
+        Command::Config(args) => config::run(context, &args),
         Command::Sim(args) => crate::sim::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
         Command::Held(args) => held::run(context, &args),

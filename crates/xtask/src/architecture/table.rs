@@ -26,9 +26,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["model"]),
     (
         "daemon",
-        &["model", "planner", "broker", "executor", "sim-nvml", "driver", "host", "store", "api"],
+        &[
+            "model", "planner", "broker", "executor", "sim-nvml", "driver", "host", "store",
+            "config", "api",
+        ],
     ),
-    ("cli", &["model", "broker", "sim-gpu", "sim-nvml", "driver", "host", "api", "daemon"]),
+    (
+        "cli",
+        &["model", "broker", "sim-gpu", "sim-nvml", "driver", "host", "config", "api", "daemon"],
+    ),
     ("xtask", &["model"]),
 ];
 
