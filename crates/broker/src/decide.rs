@@ -155,6 +155,10 @@ fn tick(draft: &mut Draft<'_>) {
         tick_lease(draft, id);
     }
     reconcile::tick(draft);
+    // Requests get old, notices and limits come closer.
+    if draft.state.queue().next().is_some() {
+        grant::schedule(draft);
+    }
 }
 
 fn tick_lease(draft: &mut Draft<'_>, id: LeaseId) {

@@ -452,6 +452,15 @@ pub enum Event {
     },
     /// Nothing is kept free for a request any more.
     ReservationDropped,
+    /// Places are kept for a request for which others are told to leave; none if that is over.
+    RoomPromised {
+        /// For which request.
+        lease: LeaseId,
+        /// The places.
+        places: Vec<SliceTarget>,
+        /// Whole GPUs.
+        whole: Vec<GpuUuid>,
+    },
 }
 
 impl Event {
@@ -478,6 +487,7 @@ impl Event {
             | Self::Lingering { lease, .. }
             | Self::HolderReplaced { lease, .. }
             | Self::Reserved { lease, .. }
+            | Self::RoomPromised { lease, .. }
             | Self::Ended { lease, .. } => Some(*lease),
             Self::PlanOpened { steps, .. } => match &steps.purpose {
                 Purpose::Grant(lease) => Some(*lease),

@@ -204,6 +204,12 @@ impl State {
             }
             Event::Reserved { reservation, .. } => self.reservation = Some(reservation.clone()),
             Event::ReservationDropped => self.reservation = None,
+            Event::RoomPromised { lease, places, whole } => {
+                if let Some(lease) = self.leases.get_mut(lease) {
+                    lease.promised.clone_from(places);
+                    lease.promised_whole.clone_from(whole);
+                }
+            }
         }
     }
 
@@ -259,6 +265,8 @@ impl State {
             lingering_until: None,
             predicted: None,
             displaced: 0,
+            promised: Vec::new(),
+            promised_whole: Vec::new(),
         };
         self.leases.insert(id, lease);
     }

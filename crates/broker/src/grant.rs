@@ -7,36 +7,42 @@ use alloc::vec::Vec;
 
 use model::geometry::SelectError;
 use model::{Geometry, GpuSnapshot, GpuUuid, LeaseId, Plan, PlanId, ProfileName, Purpose};
-use planner::{Choice, Room, Verdict, Want};
+use planner::{Choice, Room, Verdict};
 
 use crate::command::{Effect, Refusal, World};
 use crate::decide::Draft;
 use crate::event::{EndReason, Event, GrantedSlice, SliceTarget};
 use crate::request::{Patience, RequestSpec};
 use crate::rooms::{can_become_usable, explain_spec, rooms, want};
+use crate::serve::Pass;
+pub(crate) use crate::serve::schedule;
 use crate::state::{OpenPlan, Phase, SliceKey, State};
-use crate::{holders, reclaim, reconcile};
+use crate::{holders, quota, reclaim, reconcile};
 
 /// Accepts a request, and grants it at once if there is room.
-pub(crate) fn request(draft: &mut Draft<'_>, spec: RequestSpec) -> Result<LeaseId, Refusal> {
+pub(crate) fn request(draft: &mut Draft<'_>, mut spec: RequestSpec) -> Result<LeaseId, Refusal> {
     if let Some(lease) = holders::heir(draft, &spec) {
         holders::replace(draft, lease, spec.holder);
         return Ok(lease);
     }
+    quota::resolve(draft.world, &mut spec)?;
     let rooms = rooms(draft.state, draft.world.observed);
     admit(draft, &spec, &rooms)?;
     let wanted = want(&spec, draft.world, &rooms);
+    quota::refuse_over_cap(draft.world, &spec, quota::asked(draft.world, &spec, &wanted, &rooms))?;
     let verdict = draft.world.planner.could_ever_fit(&rooms, &wanted, spec.count);
     if let Verdict::Never { most } = verdict {
         return Err(Refusal::NeverFits { asked: spec.wish(), most });
     }
-    if spec.patience == Patience::Immediate && choose(draft, &rooms, &wanted, spec.count).is_none()
-    {
-        let waits_for = explain_spec(draft.state, draft.world, &spec, &rooms);
-        return Err(Refusal::NoRoomNow {
-            wish: spec.wish(),
-            waits_for: alloc::format!("it would wait for {waits_for}"),
-        });
+    if spec.patience == Patience::Immediate {
+        let mut pass = Pass::new(draft.state, draft.world);
+        if pass.find(draft.state, draft.world, None, &spec).is_err() {
+            let waits_for = explain_spec(draft.state, draft.world, &spec, &rooms);
+            return Err(Refusal::NoRoomNow {
+                wish: spec.wish(),
+                waits_for: alloc::format!("it would wait for {waits_for}"),
+            });
+        }
     }
     let lease = LeaseId::new(draft.state.next_lease.max(1));
     let counts_as = counts_as(&spec, draft.world);
@@ -139,44 +145,13 @@ fn present(gpus: &[GpuSnapshot]) -> String {
     }
 }
 
-fn choose(draft: &Draft<'_>, rooms: &[Room], wanted: &Want, count: u32) -> Option<Vec<Choice>> {
-    draft.world.planner.choose_many(rooms, wanted, count, draft.world.forecast)
-}
-
-/// Goes through the queue in order and grants what fits.
-pub(crate) fn schedule(draft: &mut Draft<'_>) {
-    let waiting: Vec<LeaseId> = draft.state.queue().map(|lease| lease.id).collect();
-    if waiting.is_empty() {
-        return;
-    }
-    let look = |draft: &Draft<'_>| rooms(draft.state, draft.world.observed);
-    let mut rooms = look(draft);
-    // What found no room a moment ago finds none now: rooms only get fuller on the way.
-    let mut hopeless: Vec<(Want, u32)> = Vec::new();
-    for id in waiting {
-        let Some(lease) = draft.state.lease(id) else { continue };
-        let (wanted, count) = (want(&lease.spec, draft.world, &rooms), lease.spec.count);
-        if hopeless.iter().any(|(other, less)| *other == wanted && *less <= count) {
-            continue;
-        }
-        let Some(choices) = choose(draft, &rooms, &wanted, count) else {
-            hopeless.push((wanted, count));
-            continue;
-        };
-        if open_grant(draft, id, &rooms, &choices) {
-            if choices.iter().any(|choice| !choice.evict.is_empty()) {
-                rooms = look(draft);
-                continue;
-            }
-            for choice in &choices {
-                rooms[choice.room].take(choice);
-            }
-        }
-    }
-}
-
 /// Opens the plan of a grant; false if the snapshot does not hold what the choices rely on.
-fn open_grant(draft: &mut Draft<'_>, id: LeaseId, rooms: &[Room], choices: &[Choice]) -> bool {
+pub(crate) fn open_grant(
+    draft: &mut Draft<'_>,
+    id: LeaseId,
+    rooms: &[Room],
+    choices: &[Choice],
+) -> bool {
     let mut steps = Vec::new();
     let mut targets = Vec::new();
     let mut evicted = Vec::new();

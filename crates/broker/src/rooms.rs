@@ -81,7 +81,7 @@ pub fn rooms(state: &State, observed: &NodeSnapshot) -> Vec<Room> {
     observed.gpus.iter().filter_map(|gpu| room(state, gpu)).collect()
 }
 
-fn room(state: &State, gpu: &GpuSnapshot) -> Option<Room> {
+pub(crate) fn room(state: &State, gpu: &GpuSnapshot) -> Option<Room> {
     let geometry = Arc::clone(gpu.geometry.as_ref()?);
     let coming: Vec<PlacedProfile> = state
         .plans

@@ -139,6 +139,12 @@ pub struct Lease {
     /// How often it gave its slices up for others.
     #[serde(default)]
     pub displaced: u32,
+    /// Places kept for it while others leave them.
+    #[serde(default)]
+    pub promised: Vec<SliceTarget>,
+    /// Whole GPUs kept for it while others leave them.
+    #[serde(default)]
+    pub promised_whole: Vec<GpuUuid>,
 }
 
 impl Lease {

@@ -370,6 +370,7 @@ impl Actor {
             | Event::BookingEnded { .. }
             | Event::Reserved { .. }
             | Event::ReservationDropped
+            | Event::RoomPromised { .. }
             | Event::MaintenanceEnded { .. } => {}
         }
         tracing::debug!(seq = recorded.seq, event = ?recorded.event, "committed");

@@ -130,6 +130,7 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
         | Event::BookingMoved { .. }
         | Event::BookingEnded { .. }
         | Event::Reserved { .. }
+        | Event::RoomPromised { .. }
         | Event::ReservationDropped => of_room(event, observed),
     }
 }

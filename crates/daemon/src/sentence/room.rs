@@ -48,6 +48,15 @@ pub(super) fn of_room(event: &Event, observed: &NodeSnapshot) -> String {
             format!("{kept} is kept free for {lease}")
         }
         Event::ReservationDropped => "no room is kept free any more".to_owned(),
+        Event::RoomPromised { lease, places: kept, whole }
+            if kept.is_empty() && whole.is_empty() =>
+        {
+            format!("no room is kept for {lease} any more")
+        }
+        Event::RoomPromised { lease, places: kept, whole } => {
+            let kept = places(observed, kept, whole);
+            format!("{kept} is kept for {lease} until others have left it")
+        }
         _ => String::new(),
     }
 }

@@ -1,0 +1,188 @@
+//! When leases leave their places: at the latest, and probably.
+//!
+//! Must never name a latest moment that rests on anything but hard limits and notices.
+
+use alloc::vec::Vec;
+
+use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Purpose, Timestamp};
+
+use crate::command::World;
+use crate::event::{EndReason, SliceTarget};
+use crate::lifecycle::NoticeReason;
+use crate::request::RequestSpec;
+use crate::state::{Lease, Phase, SliceKey, SliceUse, Stage, State};
+
+/// The most time a grant takes: a GPU full of idle slices destroyed one by one at a second each,
+/// new ones made at a quarter of a second each, and the looks before and after.
+pub(crate) const GRANT: Millis = Millis::from_secs(30);
+
+/// The time from the end of a lease's processes to the proof that its slice is empty.
+const PROOF: Millis = Millis::from_secs(5);
+
+/// Who has a part of a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// A lease, or a request that is about to get it.
+    Lease(LeaseId),
+    /// A change of ours that is under way.
+    Change,
+    /// Somebody else: nobody knows for how long.
+    Stranger,
+}
+
+/// Who has `part` of a GPU.
+pub(crate) fn owner(state: &State, gpu: &GpuUuid, part: PlacedProfile) -> Owner {
+    let key = SliceKey { gpu: gpu.clone(), placement: part.placement };
+    let promised = || {
+        state.plans.values().find_map(|open| {
+            let Purpose::Grant(lease) = &open.plan.purpose else { return None };
+            open.targets.iter().any(|target| target.key == key).then_some(*lease)
+        })
+    };
+    match state.slices.get(&key).map(|record| record.used) {
+        Some(SliceUse::Leased(lease)) => Owner::Lease(lease),
+        Some(SliceUse::InPlan(_)) => promised().map_or(Owner::Change, Owner::Lease),
+        // Idle, and yet in the way: somebody is on it.
+        Some(SliceUse::Warm { .. }) => Owner::Stranger,
+        None => {
+            let steps = state.plans.values().flat_map(|open| &open.plan.steps);
+            let changing = || {
+                steps.clone().any(|step| step.names(gpu, part.placement))
+                    || state.orphans.iter().any(|orphan| orphan.key == key)
+            };
+            match promised() {
+                Some(lease) => Owner::Lease(lease),
+                None if changing() => Owner::Change,
+                None => Owner::Stranger,
+            }
+        }
+    }
+}
+
+/// When a lease has left its places at the latest; `None` if nothing says so.
+pub(crate) fn latest(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> {
+    let out = world.policy.grace.get() + PROOF.get();
+    let after = |at: Timestamp| at.plus(Millis::new(out));
+    let end = match &lease.phase {
+        Phase::Queued => return None,
+        Phase::Granting { .. } => return of_request(state, world, &lease.spec),
+        Phase::Active { .. } | Phase::Ending { stage: Stage::Waiting, .. } => {
+            hard_end(state, lease).map(after)?
+        }
+        Phase::Ending { stage: Stage::Term, since, .. } => after(*since),
+        Phase::Ending { stage: Stage::Kill, since, .. } => since.plus(PROOF),
+    };
+    // Whoever is late is about to leave, as far as anybody can say.
+    Some(end.max(world.now))
+}
+
+/// When a lease is told to end at the latest.
+fn hard_end(state: &State, lease: &Lease) -> Option<Timestamp> {
+    let booked = lease.spec.terms.booking.and_then(|id| state.bookings.get(&id));
+    let notice = lease.notice.as_ref().and_then(|notice| match notice.reason {
+        NoticeReason::Preempted { .. } => Some(notice.until),
+        // An idle lease may be used again, and a move needs its holder's consent.
+        NoticeReason::Idle { .. } | NoticeReason::Drained { .. } | NoticeReason::Move { .. } => {
+            None
+        }
+    });
+    let ends = [lease.deadline(), notice, booked.map(|booking| booking.spec.until)];
+    ends.into_iter().flatten().min()
+}
+
+/// When a request that is granted now has left again at the latest.
+pub(crate) fn of_request(
+    state: &State,
+    world: &World<'_>,
+    spec: &RequestSpec,
+) -> Option<Timestamp> {
+    let booked = spec.terms.booking.and_then(|id| state.bookings.get(&id));
+    let limit = spec.time.map(|time| world.now.plus(GRANT).plus(time));
+    let end = limit.into_iter().chain(booked.map(|booking| booking.spec.until)).min()?;
+    Some(end.plus(world.policy.grace).plus(PROOF))
+}
+
+/// When a lease leaves its places probably: when its owner thinks, else at its limit, else after as
+/// long again as it has been there.
+pub(crate) fn likely(state: &State, world: &World<'_>, lease: &Lease) -> Timestamp {
+    let now = world.now;
+    let latest = latest(state, world, lease);
+    let guess = match &lease.phase {
+        Phase::Ending { reason, .. } => {
+            let soon = matches!(reason, EndReason::Released | EndReason::HolderDied);
+            if soon { now.plus(PROOF) } else { latest.unwrap_or(now.plus(PROOF)) }
+        }
+        Phase::Queued | Phase::Granting { .. } => {
+            let length = lease.spec.expect.or(lease.spec.time);
+            now.plus(length.unwrap_or(Millis::from_secs(3600)))
+        }
+        Phase::Active { since } => {
+            let held = now.since(*since);
+            let expected = lease.spec.expect.map(|expect| since.plus(expect));
+            let again = || now.plus(held.max(GRANT));
+            expected.filter(|at| *at > now).or(latest).unwrap_or_else(again)
+        }
+    };
+    latest.map_or(guess, |latest| guess.min(latest)).max(now)
+}
+
+/// Who is in the way of these places.
+pub(crate) fn in_the_way(
+    state: &State,
+    world: &World<'_>,
+    places: &[SliceTarget],
+    whole: &[GpuUuid],
+) -> Vec<Owner> {
+    let mut owners = Vec::new();
+    for gpu in &world.observed.gpus {
+        let here: Vec<_> = places.iter().filter(|place| place.key.gpu == gpu.uuid).collect();
+        let all = whole.contains(&gpu.uuid);
+        if here.is_empty() && !all {
+            continue;
+        }
+        let whole = state.leases.values().filter(|lease| lease.whole.contains(&gpu.uuid));
+        owners.extend(whole.map(|lease| Owner::Lease(lease.id)));
+        let Some(room) = crate::rooms::room(state, gpu) else { continue };
+        for part in room.parts(planner::Hold::Held) {
+            if all || here.iter().any(|place| place.key.placement.overlaps(part.placement)) {
+                owners.push(owner(state, &gpu.uuid, part));
+            }
+        }
+    }
+    owners.sort_unstable();
+    owners.dedup();
+    owners
+}
+
+/// When the places are free of everybody who is in the way; `None` if somebody has no limit. Who
+/// may be preempted is asked to leave in time and counts as out of the way.
+pub(crate) fn free_at(
+    state: &State,
+    world: &World<'_>,
+    places: &[SliceTarget],
+    whole: &[GpuUuid],
+) -> Option<Timestamp> {
+    let mut free = world.now;
+    for owner in in_the_way(state, world, places, whole) {
+        free = free.max(owner_latest(state, world, owner)?);
+    }
+    Some(free)
+}
+
+/// When an owner is out of the way at the latest.
+pub(crate) fn owner_latest(state: &State, world: &World<'_>, owner: Owner) -> Option<Timestamp> {
+    match owner {
+        Owner::Stranger => None,
+        Owner::Change => Some(world.now.plus(GRANT)),
+        Owner::Lease(id) => {
+            let lease = state.lease(id)?;
+            let notice = world.policy.notice.get() + world.policy.grace.get() + PROOF.get();
+            let asked = world.now.plus(Millis::new(notice));
+            match latest(state, world, lease) {
+                Some(at) if lease.spec.terms.preemptible => Some(at.min(asked)),
+                None if lease.spec.terms.preemptible => Some(asked),
+                latest => latest,
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Room kept free for one large request that has waited long.
+//!
+//! The small ones that pass it by may still use the places, if they are gone in time. Must never
+//! keep more than one request's room, nor move to places that take longer to be free.
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Timestamp};
+use planner::{Arrangement, GeometryTables, Hold, Room, Want};
+
+use crate::command::World;
+use crate::decide::Draft;
+use crate::ends::{self, Owner};
+use crate::event::{Event, SliceTarget};
+use crate::quota::{self, Stake};
+use crate::serve::{Block, Blocked, Pass};
+use crate::state::{Lease, Phase, Reservation, SliceKey, State};
+
+/// The reservation moves only for places that are free so much sooner.
+const WORTH_MOVING: Millis = Millis::from_secs(60);
+
+/// How soon places are free; less is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Wait {
+    /// Owners without a limit.
+    unlimited: usize,
+    /// When the others are gone at the latest; when all are gone probably, if some have no limit.
+    until: Timestamp,
+    /// How many there are.
+    owners: usize,
+}
+
+impl Wait {
+    fn of(state: &State, world: &World<'_>, owners: &[Owner]) -> Self {
+        let latest: Vec<Option<Timestamp>> =
+            owners.iter().map(|owner| ends::owner_latest(state, world, *owner)).collect();
+        let unlimited = latest.iter().filter(|at| at.is_none()).count();
+        let likely = |owner: &Owner| match owner {
+            Owner::Lease(id) => state.lease(*id).map(|l| ends::likely(state, world, l)),
+            Owner::Change | Owner::Stranger => None,
+        };
+        let until = if unlimited == 0 {
+            latest.into_iter().flatten().max()
+        } else {
+            owners.iter().filter_map(likely).max()
+        };
+        Self { unlimited, until: until.unwrap_or(world.now), owners: owners.len() }
+    }
+
+    fn is_worth_moving_from(self, other: Self) -> bool {
+        self.unlimited < other.unlimited
+            || (self.unlimited == 0
+                && other.unlimited == 0
+                && self.until.plus(WORTH_MOVING) < other.until)
+    }
+}
+
+/// Sees to it that room is kept for whom it should be, and where.
+pub(crate) fn update(draft: &mut Draft<'_>, blocked: &[Blocked]) {
+    let for_room = |id: LeaseId| blocked.iter().any(|b| b.id == id && b.why == Block::Room);
+    if let Some(kept) = draft.state.reservation.clone() {
+        let Some(lease) = draft.state.lease(kept.lease).filter(|_| for_room(kept.lease)) else {
+            draft.emit(Event::ReservationDropped);
+            return update(draft, blocked);
+        };
+        let best = best_places(draft.state, draft.world, lease);
+        let now = current(draft.state, draft.world, lease, &kept);
+        match (best, now) {
+            (Some((places, wait)), now) => {
+                if now.is_none_or(|now| wait.is_worth_moving_from(now)) {
+                    reserve(draft, kept.lease, places, kept.since);
+                }
+            }
+            (None, None) => draft.emit(Event::ReservationDropped),
+            (None, Some(_)) => {}
+        }
+        return;
+    }
+    let world = draft.world;
+    let waits_long = |lease: &&Lease| {
+        world.now.since(lease.requested_at) >= world.policy.drain_after
+            && lease.promised.is_empty()
+            && lease.promised_whole.is_empty()
+            && lease.spec.terms.booking.is_none()
+    };
+    let candidates = blocked.iter().filter(|b| b.why == Block::Room);
+    let smallest = smallest_share(draft.state, world);
+    let next = candidates
+        .filter_map(|b| draft.state.lease(b.id))
+        .filter(waits_long)
+        .filter(|lease| asked_share(world, lease) > smallest)
+        .find_map(|lease| Some((lease.id, best_places(draft.state, world, lease)?.0)));
+    if let Some((lease, places)) = next {
+        reserve(draft, lease, places, world.now);
+    }
+}
+
+fn reserve(draft: &mut Draft<'_>, lease: LeaseId, places: Vec<SliceTarget>, since: Timestamp) {
+    let free_at = ends::free_at(draft.state, draft.world, &places, &[]);
+    let whole = Vec::new();
+    let reservation = Reservation { lease, places, whole, free_at, since };
+    draft.emit(Event::Reserved { lease, reservation });
+}
+
+/// The share of a GPU that a request takes.
+fn asked_share(world: &World<'_>, lease: &Lease) -> u64 {
+    let gpus = world.observed.gpus.iter().filter(|gpu| lease.spec.gpu.matches(gpu));
+    let each = gpus.filter_map(|gpu| {
+        let profile = lease.spec.wanted.on(gpu.geometry.as_deref()?).ok()?;
+        Some(Stake::of_slice(gpu, profile.id).share)
+    });
+    each.min().unwrap_or(0).saturating_mul(u64::from(lease.spec.count))
+}
+
+/// The least share that anybody has or asks for: whoever asks for no more is not passed by.
+fn smallest_share(state: &State, world: &World<'_>) -> u64 {
+    let shares = state.leases.values().map(|lease| match lease.phase {
+        Phase::Queued => asked_share(world, lease),
+        Phase::Granting { .. } | Phase::Active { .. } | Phase::Ending { .. } => {
+            quota::stake(state, world.observed, lease).share
+        }
+    });
+    shares.filter(|share| *share > 0).min().unwrap_or(0)
+}
+
+/// How soon the reserved places are free; `None` if they no longer serve.
+fn current(state: &State, world: &World<'_>, lease: &Lease, kept: &Reservation) -> Option<Wait> {
+    let mut pass = Pass::new(state, world);
+    let want = pass.want(world, &lease.spec);
+    let rooms = pass.views.base();
+    for place in &kept.places {
+        let room = rooms.iter().position(|room| room.gpu == place.key.gpu)?;
+        if !rooms[room].usable || want.profile(room) != Some(place.profile) {
+            return None;
+        }
+    }
+    let owners = ends::in_the_way(state, world, &kept.places, &kept.whole);
+    if owners.contains(&Owner::Stranger) {
+        return None;
+    }
+    Some(Wait::of(state, world, &owners))
+}
+
+/// The places for a request that will be free soonest.
+pub(crate) fn best_places(
+    state: &State,
+    world: &World<'_>,
+    lease: &Lease,
+) -> Option<(Vec<SliceTarget>, Wait)> {
+    let mut pass = Pass::new(state, world);
+    let want = pass.want(world, &lease.spec);
+    let view = pass.views.of(state, world, Some(lease.id), &lease.spec);
+    let rooms = pass.views.rooms(view);
+    let search = Search::new(state, world, rooms, &want);
+    let all: Vec<usize> = (0..rooms.len()).collect();
+    let count = lease.spec.count;
+    match want.arrangement {
+        Arrangement::SameGpu => {
+            let ways = all.iter().filter_map(|room| search.places(&[*room], count, false));
+            ways.min_by_key(|(_, wait)| *wait)
+        }
+        Arrangement::OtherGpu => search.places(&all, count, true),
+        Arrangement::Any | Arrangement::Pack | Arrangement::Spread => {
+            search.places(&all, count, false)
+        }
+    }
+}
+
+/// A place in a room, and who must leave before it can be had.
+type Found = (usize, PlacedProfile, Vec<Owner>);
+
+/// The rooms with their owners.
+struct Search<'a> {
+    state: &'a State,
+    world: &'a World<'a>,
+    rooms: &'a [Room],
+    want: &'a Want,
+    /// Aligned with the rooms; those that leave last come first.
+    held: Vec<Vec<(PlacedProfile, Owner)>>,
+}
+
+impl<'a> Search<'a> {
+    fn new(state: &'a State, world: &'a World<'a>, rooms: &'a [Room], want: &'a Want) -> Self {
+        let latest = |owner: &Owner| {
+            ends::owner_latest(state, world, *owner).map_or(u64::MAX, Timestamp::as_millis)
+        };
+        let held = rooms.iter().map(|room| {
+            let owned = |part| (part, ends::owner(state, &room.gpu, part));
+            let mut held: Vec<(PlacedProfile, Owner)> = room.parts(Hold::Held).map(owned).collect();
+            held.sort_by_key(|(part, owner)| (core::cmp::Reverse(latest(owner)), *part));
+            held
+        });
+        let held = held.collect();
+        Self { state, world, rooms, want, held }
+    }
+
+    /// Places for `count` slices in some of the rooms, chosen one by one such that the rest stays
+    /// possible once everybody who can leave has left.
+    fn places(&self, among: &[usize], count: u32, apart: bool) -> Option<(Vec<SliceTarget>, Wait)> {
+        let mut chosen: Vec<(usize, PlacedProfile)> = Vec::new();
+        let mut owners: Vec<Owner> = Vec::new();
+        for left in (0..count).rev() {
+            let (room, part, in_the_way) = self.next(among, &chosen, left, apart)?;
+            chosen.push((room, part));
+            owners.extend(in_the_way);
+        }
+        owners.sort_unstable();
+        owners.dedup();
+        let target = |(room, part): &(usize, PlacedProfile)| SliceTarget {
+            key: SliceKey { gpu: self.rooms[*room].gpu.clone(), placement: part.placement },
+            profile: part.profile,
+            reuse: false,
+        };
+        let wait = Wait::of(self.state, self.world, &owners);
+        Some((chosen.iter().map(target).collect(), wait))
+    }
+
+    fn next(
+        &self,
+        among: &[usize],
+        chosen: &[(usize, PlacedProfile)],
+        left: u32,
+        apart: bool,
+    ) -> Option<Found> {
+        let there = |room: usize| -> Vec<PlacedProfile> {
+            chosen.iter().filter(|(at, _)| *at == room).map(|(_, part)| *part).collect()
+        };
+        let remaining = |room: usize, with: &[PlacedProfile]| {
+            let tables = self.world.planner.tables(&self.rooms[room].geometry);
+            let class = self.emptied(&tables, room, with)?;
+            Some(tables.capacity(class, self.want.profile(room)?))
+        };
+        let elsewhere = |room: usize| -> u32 {
+            let others = among.iter().filter(|other| **other != room);
+            others.filter_map(|other| remaining(*other, &there(*other))).sum()
+        };
+        let mut best: Option<((Wait, usize), Found)> = None;
+        for room in among.iter().copied() {
+            let mine = there(room);
+            let Some(profile) = self.want.profile(room).filter(|_| self.rooms[room].usable) else {
+                continue;
+            };
+            if apart && !mine.is_empty() {
+                continue;
+            }
+            let tables = self.world.planner.tables(&self.rooms[room].geometry);
+            for part in tables.parts_of(profile).map(|id| tables.part(id)) {
+                let with: Vec<PlacedProfile> = mine.iter().copied().chain([part]).collect();
+                let Some(more) = remaining(room, &with) else { continue };
+                if !apart && more + elsewhere(room) < left {
+                    continue;
+                }
+                let owners = self.in_the_way(&tables, room, &with);
+                let rank = (Wait::of(self.state, self.world, &owners), room);
+                let better = |(known, _): &((Wait, usize), _)| rank.cmp(known) == Ordering::Less;
+                if best.as_ref().is_none_or(better) {
+                    best = Some((rank, (room, part, owners)));
+                }
+            }
+        }
+        best.map(|(_, found)| found)
+    }
+
+    /// The class of a room with these parts, once everybody who can leave has left; `None` if they
+    /// do not go with strangers, or with what is promised to others.
+    fn emptied(
+        &self,
+        tables: &GeometryTables,
+        room: usize,
+        with: &[PlacedProfile],
+    ) -> Option<planner::ClassId> {
+        if !self.rooms[room].usable {
+            return None;
+        }
+        let strangers = || {
+            let held = self.held[room].iter().filter(|(_, owner)| *owner == Owner::Stranger);
+            held.map(|(part, _)| *part)
+        };
+        for promised in &self.rooms[room].promised {
+            tables.class_of(
+                strangers().chain(promised.iter().copied()).chain(with.iter().copied()),
+            )?;
+        }
+        tables.class_of(strangers().chain(with.iter().copied()))
+    }
+
+    /// Who must leave a room before these parts can be placed: whoever overlaps, and of the others
+    /// those that do not go with them, the ones that leave soonest.
+    fn in_the_way(
+        &self,
+        tables: &GeometryTables,
+        room: usize,
+        with: &[PlacedProfile],
+    ) -> Vec<Owner> {
+        let mut class = tables.class_of(with.iter().copied());
+        let mut owners = Vec::new();
+        for (part, owner) in &self.held[room] {
+            let overlaps = with.iter().any(|other| other.placement.overlaps(part.placement));
+            let next = class.filter(|_| !overlaps).and_then(|class| tables.extend(class, [*part]));
+            match next {
+                Some(next) => class = Some(next),
+                None => owners.push(*owner),
+            }
+        }
+        owners
+    }
+}
+
+/// Whether a lease lies on places that are kept for a request.
+pub(crate) fn is_in_the_way(state: &State, lease: &Lease, for_lease: LeaseId) -> bool {
+    let Some(waiting) = state.lease(for_lease) else { return false };
+    let reserved = state.reservation.as_ref().filter(|kept| kept.lease == for_lease);
+    let places = waiting.promised.iter().chain(reserved.iter().flat_map(|kept| &kept.places));
+    let mut whole = waiting.promised_whole.iter().chain(reserved.iter().flat_map(|k| &k.whole));
+    let gpus: Vec<&GpuUuid> =
+        lease.slices.iter().map(|slice| &slice.key.gpu).chain(&lease.whole).collect();
+    let overlaps = |place: &SliceTarget| {
+        lease.whole.contains(&place.key.gpu)
+            || lease.slices.iter().any(|slice| {
+                slice.key.gpu == place.key.gpu && slice.key.placement.overlaps(place.key.placement)
+            })
+    };
+    places.clone().any(overlaps) || whole.any(|gpu| gpus.contains(&gpu))
+}

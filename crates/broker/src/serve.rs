@@ -1,0 +1,205 @@
+//! Goes through the queue in the order of service and grants what fits; who does not fit is
+//! skipped.
+//!
+//! Must never grant places that are kept for somebody else, nor lead a tenant over its cap.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use model::{BookingId, LeaseId, PlacedProfile, Tenant};
+use planner::{Choice, Room, Want};
+
+use crate::command::World;
+use crate::decide::Draft;
+use crate::event::Event;
+use crate::grant::open_grant;
+use crate::keep::{self, Views};
+use crate::order::Turns;
+use crate::quota::{self, Stake};
+use crate::request::{GpuSelector, RequestSpec, Wanted};
+use crate::rooms::want;
+use crate::state::State;
+use crate::{preempt, reserve};
+
+/// Why a request is not served now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Block {
+    /// There is no room for it.
+    Room,
+    /// Its tenant has as much as it may.
+    Cap,
+    /// It uses a booking that has not begun, or that is not its own.
+    Booking,
+}
+
+/// A request that was not served, in the order of service.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocked {
+    pub(crate) id: LeaseId,
+    pub(crate) why: Block,
+}
+
+/// Serves whoever can be served, and then sees to those who cannot: room reserved, others asked to
+/// leave.
+pub(crate) fn schedule(draft: &mut Draft<'_>) {
+    let blocked = if draft.state.queue().next().is_some() { serve(draft) } else { Vec::new() };
+    reserve::update(draft, &blocked);
+    preempt::update(draft, &blocked);
+}
+
+/// What is looked up once for all requests of a pass.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) views: Views,
+    stakes: BTreeMap<Tenant, Stake>,
+    wants: Vec<(Wanted, GpuSelector, planner::Arrangement, Want)>,
+    /// What found no room a moment ago finds none now: rooms only get fuller on the way.
+    hopeless: Vec<(usize, Want, u32)>,
+}
+
+impl Pass {
+    pub(crate) fn new(state: &State, world: &World<'_>) -> Self {
+        Self {
+            views: Views::new(state, world),
+            stakes: quota::stakes(state, world.observed),
+            wants: Vec::new(),
+            hopeless: Vec::new(),
+        }
+    }
+
+    /// What the tenant has.
+    pub(crate) fn held(&self, tenant: &Tenant) -> Stake {
+        self.stakes.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// What a request wants, room by room.
+    pub(crate) fn want(&mut self, world: &World<'_>, spec: &RequestSpec) -> Want {
+        let arrangement = spec.terms.arrangement.into();
+        let known = self.wants.iter().find(|(wanted, gpu, arranged, _)| {
+            *wanted == spec.wanted && *gpu == spec.gpu && *arranged == arrangement
+        });
+        if let Some((.., want)) = known {
+            return want.clone();
+        }
+        let found = want(spec, world, self.views.base());
+        self.wants.push((spec.wanted, spec.gpu.clone(), arrangement, found.clone()));
+        found
+    }
+
+    /// Where a request would go now, or why nowhere. `id` is its number, where it has one.
+    pub(crate) fn find(
+        &mut self,
+        state: &State,
+        world: &World<'_>,
+        id: Option<LeaseId>,
+        spec: &RequestSpec,
+    ) -> Result<(usize, Vec<Choice>), Block> {
+        let wish = self.want(world, spec);
+        let held = self.held(&spec.tenant);
+        let wanted = quota::within_cap(world, spec, held, &wish, self.views.base());
+        if wanted != wish && wanted.profiles.iter().all(Option::is_none) {
+            return Err(Block::Cap);
+        }
+        let view = self.views.of(state, world, id, spec);
+        if let Some(booking) = spec.terms.booking {
+            let rooms = self.views.rooms(view);
+            let choices = booked(state, world, rooms, &wanted, spec, booking)?;
+            return Ok((view, choices));
+        }
+        let full = |(of, other, less): &(usize, Want, u32)| {
+            *of == view && *less <= spec.count && *other == wanted
+        };
+        if self.hopeless.iter().any(full) {
+            return Err(Block::Room);
+        }
+        let rooms = self.views.rooms(view);
+        let found = world.planner.choose_many(rooms, &wanted, spec.count, world.forecast);
+        if found.is_none() {
+            self.hopeless.push((view, wanted, spec.count));
+        }
+        found.map(|choices| (view, choices)).ok_or(Block::Room)
+    }
+
+    /// The request was granted these places.
+    fn granted(
+        &mut self,
+        state: &State,
+        world: &World<'_>,
+        id: LeaseId,
+        tenant: &Tenant,
+        choices: &[Choice],
+    ) {
+        if let Some(lease) = state.lease(id) {
+            let stake = quota::stake(state, world.observed, lease);
+            let sum = self.held(tenant).plus(stake);
+            self.stakes.insert(tenant.clone(), sum);
+        }
+        let kept = !state.bookings.is_empty() || state.reservation.is_some();
+        if kept || choices.iter().any(|choice| !choice.evict.is_empty()) {
+            // What is taken away stays beside what comes until the plan has ended.
+            self.views = Views::new(state, world);
+            self.hopeless.clear();
+        } else {
+            self.views.take(choices);
+        }
+    }
+}
+
+fn serve(draft: &mut Draft<'_>) -> Vec<Blocked> {
+    let mut turns = Turns::new(draft.state, draft.world);
+    let mut pass = Pass::new(draft.state, draft.world);
+    let mut blocked = Vec::new();
+    while let Some(id) = turns.next() {
+        let Some(lease) = draft.state.lease(id) else { continue };
+        let tenant = lease.spec.tenant.clone();
+        match pass.find(draft.state, draft.world, Some(id), &lease.spec) {
+            Ok((view, choices)) => {
+                if open_grant(draft, id, pass.views.rooms(view), &choices) {
+                    turns.served();
+                    release_kept(draft, id);
+                    pass.granted(draft.state, draft.world, id, &tenant, &choices);
+                }
+            }
+            Err(why) => blocked.push(Blocked { id, why }),
+        }
+    }
+    blocked
+}
+
+/// What was kept for a request that is being served is open again.
+fn release_kept(draft: &mut Draft<'_>, id: LeaseId) {
+    if draft.state.reservation.as_ref().is_some_and(|kept| kept.lease == id) {
+        draft.emit(Event::ReservationDropped);
+    }
+    preempt::drop_promise(draft, id);
+}
+
+/// The booked places that are free, as many as are asked for.
+fn booked(
+    state: &State,
+    world: &World<'_>,
+    rooms: &[Room],
+    want: &Want,
+    spec: &RequestSpec,
+    id: BookingId,
+) -> Result<Vec<Choice>, Block> {
+    let booking = state.bookings.get(&id).filter(|_| keep::may_use(state, spec, id));
+    let booking = booking.ok_or(Block::Booking)?;
+    if world.now < booking.spec.from || world.now >= booking.spec.until {
+        return Err(Block::Booking);
+    }
+    let mut rooms = rooms.to_vec();
+    let mut choices = Vec::new();
+    for place in &booking.places {
+        let part = PlacedProfile { placement: place.key.placement, profile: place.profile };
+        let Some(room) = rooms.iter().position(|room| room.gpu == place.key.gpu) else { continue };
+        if want.profile(room) != Some(part.profile) || choices.len() as u32 == spec.count {
+            continue;
+        }
+        if let Some(choice) = world.planner.choose_place(&rooms, room, part) {
+            rooms[room].take(&choice);
+            choices.push(choice);
+        }
+    }
+    if choices.len() as u32 == spec.count { Ok(choices) } else { Err(Block::Room) }
+}
