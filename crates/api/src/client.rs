@@ -4,13 +4,14 @@
 //! slices that are not the caller's.
 
 mod pool;
+mod stream;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode, header};
 use model::LeaseId;
@@ -18,7 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use pool::Pool;
+pub use stream::EventStream;
 
+use crate::remote::Remote;
 use crate::v1::{
     AttachCommand, EventView, LeaseRequest, LeaseView, NodeView, Page, Problem, VersionView,
 };
@@ -72,10 +75,22 @@ pub struct Client {
 impl Client {
     /// A client of the daemon that listens on `socket`; it trusts daemons of `trusted` users.
     pub fn new(socket: impl Into<PathBuf>, trusted: impl IntoIterator<Item = u32>) -> Self {
-        Self { pool: Arc::new(Pool::new(socket.into(), trusted.into_iter().collect())) }
+        Self { pool: Arc::new(Pool::new(socket.into(), trusted.into_iter().collect(), None)) }
     }
 
-    /// The socket.
+    /// A client of a daemon over the network.
+    pub fn remote(remote: Remote) -> Self {
+        Self { pool: Arc::new(Pool::remote(remote)) }
+    }
+
+    /// The same, for the user behind sudo: requests are charged to that user. The daemon believes
+    /// root alone.
+    #[must_use]
+    pub fn acting_for(&self, uid: u32) -> Self {
+        Self { pool: Arc::new(self.pool.acting_for(uid)) }
+    }
+
+    /// The socket, or the address over the network.
     pub fn socket(&self) -> &Path {
         self.pool.socket()
     }
@@ -242,9 +257,31 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|e| self.pool.broken(e));
         }
-        Err(ClientError::Refused(serde_json::from_slice(&bytes).unwrap_or_else(|_| {
-            unexplained(status, String::from_utf8_lossy(&bytes).trim().to_owned())
-        })))
+        Err(refusal(status, &bytes))
+    }
+
+    /// Follows events behind the one with the number `after`, of one lease or of all. A daemon
+    /// that ends ends the stream; [`EventStream::last`] tells where to go on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn follow(
+        &self,
+        after: u64,
+        lease: Option<LeaseId>,
+    ) -> Result<EventStream, ClientError> {
+        let mut path = format!("/v1/events/stream?after={after}");
+        if let Some(lease) = lease {
+            path = format!("{path}&lease={lease}");
+        }
+        let call = request(Method::GET, &path, None::<&()>, None);
+        let response = self.pool.open(call.map_err(|e| self.pool.broken(e))?).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(EventStream::new(response.into_body(), after, Arc::clone(&self.pool)));
+        }
+        let body = response.into_body().collect().await.map_err(|e| self.pool.broken(e))?;
+        Err(refusal(status, &body.to_bytes()))
     }
 }
 
@@ -269,6 +306,15 @@ fn request<B: Serialize>(
 fn unexplained(status: StatusCode, detail: String) -> Problem {
     let title = status.canonical_reason().unwrap_or("error");
     Problem::new(status.as_u16(), "E-UNEXPLAINED", title, detail)
+}
+
+/// The refusal that an answer is.
+fn refusal(status: StatusCode, bytes: &[u8]) -> ClientError {
+    ClientError::Refused(
+        serde_json::from_slice(bytes).unwrap_or_else(|_| {
+            unexplained(status, String::from_utf8_lossy(bytes).trim().to_owned())
+        }),
+    )
 }
 
 /// Percent-encodes what may not stand in a path segment.

@@ -9,6 +9,6 @@ pub mod remote;
 pub mod v1;
 
 pub use access::{AuditView, Role, TokenMade, TokenRequest, TokenView};
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, EventStream};
 pub use remote::{Remote, RemoteError};
 pub use v1::*;

@@ -121,9 +121,7 @@ impl Remote {
         stream.set_nodelay(true)?;
         match &self.tls {
             None => Ok(Box::new(stream)),
-            Some((connector, name)) => {
-                Ok(Box::new(connector.connect(name.clone(), stream).await?))
-            }
+            Some((connector, name)) => Ok(Box::new(connector.connect(name.clone(), stream).await?)),
         }
     }
 }
@@ -136,8 +134,7 @@ fn is_this_host(host: &str) -> bool {
 fn connector(ca: Option<&Path>) -> Result<TlsConnector, RemoteError> {
     let system = || SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
     let path = ca.or_else(system).ok_or(RemoteError::NoRoots)?;
-    let unusable =
-        |reason: String| RemoteError::File { path: path.to_owned(), reason };
+    let unusable = |reason: String| RemoteError::File { path: path.to_owned(), reason };
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_file_iter(path);
     let certificates = certificates.map_err(|error| unusable(error.to_string()))?;

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use api::{Client, ClientError, EventView};
+use api::{Client, ClientError, EventStream, EventView};
 use clap::Args;
 use jiff::tz::TimeZone;
 
@@ -13,10 +13,6 @@ use crate::draw::text::{clean, pad};
 use crate::draw::time::moment;
 use crate::{Context, Failure, connect};
 
-/// The most events one call brings.
-const BATCH: u32 = 500;
-/// How long a call waits for the next event.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Between attempts while the daemon is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -60,22 +56,45 @@ pub(crate) fn run(context: &Context, args: &EventsArgs) -> Result<ExitCode, Fail
 async fn follow(context: &Context, client: &Client, mut last: u64) -> Result<ExitCode, Failure> {
     let mut away = false;
     loop {
-        match client.events(last, BATCH, PATIENCE).await {
-            Ok(events) => {
+        let ended = match client.follow(last, None).await {
+            Ok(mut events) => {
                 away = false;
-                last = events.last().map_or(last, |event| event.seq);
-                show(context, &events)?;
+                let ended = show_all(context, &mut events).await;
+                last = events.last();
+                ended?
             }
-            Err(ClientError::NotRunning { .. } | ClientError::Broken { .. }) => {
+            Err(error) => error,
+        };
+        match ended {
+            ClientError::NotRunning { .. } | ClientError::Broken { .. } => {
                 if !away {
                     context.output.say("migctl: the daemon does not answer; waiting for it");
                 }
                 away = true;
-                tokio::time::sleep(PAUSE).await;
             }
-            Err(error @ (ClientError::Refused(_) | ClientError::Untrusted { .. })) => {
+            // Let go because this reader was slow, or because the daemon ends: it goes on behind
+            // the last event.
+            ClientError::Refused(problem) if problem.status == 503 => {
+                context.output.detail(&format!("migctl: {}", problem.detail));
+            }
+            error @ (ClientError::Refused(_) | ClientError::Untrusted { .. }) => {
                 return Err(Failure::of_client("cannot read the events", &error));
             }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Shows events until the stream ends; why it did.
+async fn show_all(context: &Context, events: &mut EventStream) -> Result<ClientError, Failure> {
+    loop {
+        match events.next().await {
+            Ok(Some(event)) => show(context, &[event])?,
+            Ok(None) => {
+                let source = std::io::ErrorKind::UnexpectedEof.into();
+                return Ok(ClientError::NotRunning { socket: context.socket()?, source });
+            }
+            Err(error) => return Ok(error),
         }
     }
 }
