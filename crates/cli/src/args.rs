@@ -55,6 +55,18 @@ pub struct GlobalOptions {
     #[arg(long, global = true)]
     pub shared: bool,
 
+    /// Call a daemon over the network (https://HOST:PORT; also: MIGD_URL)
+    #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["simulate", "state_dir"])]
+    pub url: Option<String>,
+
+    /// The file that holds the token for --url (also: MIGD_TOKEN_FILE)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// The certificates that vouch for the daemon at --url (also: MIGD_CA)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
     /// Print data as JSON
     #[arg(long, global = true)]
     pub json: bool,

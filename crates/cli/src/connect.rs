@@ -3,7 +3,7 @@
 //! Must never start one: that is [`crate::autostart`]'s part, and only for verbs that may.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::{API_VERSION, Client, ClientError, VersionView};
@@ -37,7 +37,19 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
 /// # Errors
 /// [`Failure`] when there is no place for a socket.
 pub(crate) fn client(context: &Context) -> Result<Client, Failure> {
-    Ok(Client::new(context.socket()?, trusted(context)?))
+    if let Some(remote) = context.remote()? {
+        return Ok(Client::remote(remote));
+    }
+    at(context, context.socket()?)
+}
+
+/// A client on a socket of this machine.
+fn at(context: &Context, socket: PathBuf) -> Result<Client, Failure> {
+    let client = Client::new(socket, trusted(context)?);
+    Ok(match context.sudo_uid() {
+        Some(uid) => client.acting_for(uid),
+        None => client,
+    })
 }
 
 /// Whose daemon may be talked to.
@@ -72,6 +84,8 @@ pub(crate) async fn existing(context: &Context) -> Result<Option<Client>, Failur
             check_version(context, &client, &version)?;
             Ok(Some(client))
         }
+        // Over the network the reason counts: a certificate, a name, a door that is shut.
+        Err(error) if context.url().is_some() => Err(unreachable(&error)),
         Err(error) if error.is_not_running() && !is_forbidden(&error) => Ok(None),
         Err(error) => Err(unreachable(&error)),
     }
@@ -113,8 +127,10 @@ pub(crate) async fn required(context: &Context) -> Result<Client, Failure> {
 /// [`Failure`] when no daemon answers.
 pub(crate) async fn administrative(context: &Context) -> Result<Client, Failure> {
     let client = required(context).await?;
-    let beside = client.socket().with_file_name("admin.sock");
-    let own = Client::new(beside, trusted(context)?);
+    if context.url().is_some() {
+        return Ok(client);
+    }
+    let own = at(context, client.socket().with_file_name("admin.sock"))?;
     Ok(if own.version().await.is_ok() { own } else { client })
 }
 

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use api::Remote;
 use host::paths::Reach;
 use host::{MachineName, Places, Surroundings};
 use model::Uid;
@@ -20,6 +21,11 @@ pub(crate) const SIMULATE: &str = "MIGD_SIMULATE";
 pub(crate) const SIM_HOST: &str = "MIGD_SIM_HOST";
 /// Variable that stands for `--state-dir`.
 pub(crate) const STATE_DIR: &str = "MIGD_STATE_DIR";
+
+/// Variables that stand for `--url`, `--token-file` and `--ca`.
+const URL: &str = "MIGD_URL";
+const TOKEN_FILE: &str = "MIGD_TOKEN_FILE";
+const CA: &str = "MIGD_CA";
 
 /// Which machine a verb is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +56,16 @@ pub struct Context {
     pub output: Output,
     surroundings: Surroundings,
     inherited_spec: Option<String>,
+    distance: Distance,
+    sudo_uid: Option<u32>,
+}
+
+/// What the environment says of a daemon elsewhere.
+#[derive(Debug, Clone, Default)]
+struct Distance {
+    url: Option<String>,
+    token_file: Option<PathBuf>,
+    ca: Option<PathBuf>,
 }
 
 impl Context {
@@ -62,7 +78,57 @@ impl Context {
             surroundings.state_dir =
                 Some(std::path::absolute(folder).unwrap_or_else(|_| folder.clone()));
         }
-        Self { options, output, surroundings, inherited_spec }
+        let said = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let distance = Distance {
+            url: said(URL).and_then(|url| url.into_string().ok()),
+            token_file: said(TOKEN_FILE).map(PathBuf::from),
+            ca: said(CA).map(PathBuf::from),
+        };
+        let behind = || std::env::var("SUDO_UID").ok()?.parse().ok();
+        // Under sudo the request is the user's, not root's.
+        let sudo_uid = if surroundings.uid.get() == 0 { behind() } else { None };
+        Self { options, output, surroundings, inherited_spec, distance, sudo_uid }
+    }
+
+    /// The daemon over the network that is meant, if one is.
+    ///
+    /// # Errors
+    /// [`Failure`] when its address, the token's file or the certificates make no sense.
+    pub fn remote(&self) -> Result<Option<Remote>, Failure> {
+        let Some(url) = self.url() else { return Ok(None) };
+        let inherited = self.heeds_environment();
+        let or = |option: &Option<PathBuf>, said: &Option<PathBuf>| {
+            option.clone().or_else(|| said.clone().filter(|_| inherited))
+        };
+        let file = or(&self.options.token_file, &self.distance.token_file).ok_or_else(|| {
+            Failure::usage("a daemon over the network wants a token")
+                .hint("name its file with --token-file; `migctl token create` makes one")
+        })?;
+        let token = std::fs::read_to_string(&file).map_err(|error| {
+            Failure::caused("E-TOKEN-FILE", &format!("cannot read {}", file.display()), &error)
+        })?;
+        let ca = or(&self.options.ca, &self.distance.ca);
+        let remote = Remote::new(url, &token, ca.as_deref());
+        remote.map(Some).map_err(|error| {
+            Failure::caused("E-URL", "cannot call over the network", &error).exit(Exit::Usage)
+        })
+    }
+
+    /// The address of a daemon elsewhere; options that name a machine of this host go before.
+    pub fn url(&self) -> Option<&str> {
+        let here = self.options.simulate.is_some() || self.options.state_dir.is_some();
+        let said = || self.distance.url.as_deref().filter(|_| !here && self.heeds_environment());
+        self.options.url.as_deref().or_else(said)
+    }
+
+    /// The user for whom root acts.
+    pub const fn sudo_uid(&self) -> Option<u32> {
+        self.sudo_uid
+    }
+
+    /// Whoever sets root's environment must not choose what root talks to.
+    fn heeds_environment(&self) -> bool {
+        self.uid() != 0 || !has_real_driver()
     }
 
     /// Whether data is wanted as JSON.
@@ -189,8 +255,10 @@ impl Context {
     /// The flag, else the variable; the variable is ignored for root where there is a real driver,
     /// since whoever sets root's environment must not choose what root talks to.
     fn spec(&self) -> Option<&str> {
-        let inherited =
-            || self.inherited_spec.as_deref().filter(|_| self.uid() != 0 || !has_real_driver());
+        if self.url().is_some() {
+            return None;
+        }
+        let inherited = || self.inherited_spec.as_deref().filter(|_| self.heeds_environment());
         self.options.simulate.as_deref().or_else(inherited)
     }
 }
@@ -228,6 +296,7 @@ mod tests {
         let cli = Cli::try_parse_from(["migctl"].iter().chain(arguments)).unwrap();
         let mut context = Context::new(cli.global);
         context.inherited_spec = None;
+        context.distance = Distance::default();
         context
     }
 

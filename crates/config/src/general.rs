@@ -152,6 +152,8 @@ pub struct Tcp {
     pub certificate: Option<PathBuf>,
     /// Its key, PEM.
     pub key: Option<PathBuf>,
+    /// Names by which callers may call this host, beside its address.
+    pub names: Vec<String>,
 }
 
 /// `[journal]`.
@@ -161,13 +163,16 @@ pub struct Journal {
     pub durability: Durability,
     /// How long events are kept; `None`: for ever.
     pub retention: Option<Millis>,
+    /// How long it is kept who changed what.
+    pub audit_retention: Millis,
 }
 
 impl Default for Journal {
     fn default() -> Self {
         // A quarter, so that the last one can still be accounted for.
         let retention = Some(Millis::from_secs(90 * 24 * 3600));
-        Self { durability: Durability::default(), retention }
+        let audit_retention = Millis::from_secs(90 * 24 * 3600);
+        Self { durability: Durability::default(), retention, audit_retention }
     }
 }
 
@@ -197,11 +202,19 @@ pub struct Limits {
     pub bookings: u32,
     /// How far ahead a booking may begin.
     pub book_ahead: Millis,
+    /// Calls a second, in the long run.
+    pub calls_per_second: u32,
+    /// Calls at once.
+    pub burst: u32,
+    /// Connections at a time.
+    pub connections: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let book_ahead = Millis::from_secs(90 * 24 * 3600);
-        Self { waiting: 1000, bookings: 20, book_ahead }
+        // Who starts a hundred jobs at once is not slowed down; a loop that never sleeps is.
+        let (calls_per_second, burst, connections) = (100, 500, 256);
+        Self { waiting: 1000, bookings: 20, book_ahead, calls_per_second, burst, connections }
     }
 }

@@ -166,6 +166,15 @@ pub(crate) const KEYS: &[Key] = &[
         false,
         "Its key, PEM, readable by the daemon alone.",
     ),
+    example(
+        fixed(
+            "tcp",
+            "names",
+            "[]",
+            "Names by which callers may call this host. Its addresses are known.",
+        ),
+        "[\"gpu1.example.org\"]",
+    ),
     fixed(
         "journal",
         "durability",
@@ -178,6 +187,7 @@ pub(crate) const KEYS: &[Key] = &[
         "\"90d\"",
         "How long the history is kept, or \"none\" for ever. What live leases need is kept anyway.",
     ),
+    fixed("journal", "audit_retention", "\"90d\"", "How long it is kept who changed what."),
     open(
         "cdi",
         "path",
@@ -188,6 +198,9 @@ pub(crate) const KEYS: &[Key] = &[
     live("limits", "waiting", "1000", "Requests waiting."),
     live("limits", "bookings", "20", "Bookings."),
     live("limits", "book_ahead", "\"90d\"", "How far ahead a booking may begin."),
+    fixed("limits", "calls_per_second", "100", "Calls to the daemon a second, in the long run."),
+    fixed("limits", "burst", "500", "Calls at once."),
+    fixed("limits", "connections", "256", "Connections at a time."),
     live("requests", "max_count", "512", "The most slices one request may name."),
     live(
         "requests",

@@ -36,12 +36,24 @@ pub(crate) fn config(root: &mut Section<'_, '_>) -> Config {
                 _ => Ok(()),
             }
         }),
+        audit_retention: section.checked(
+            "audit_retention",
+            built_in.journal.audit_retention,
+            lasting,
+        ),
     });
     let cdi = root.table("cdi", |section| Cdi { path: section.get("path", built_in.cdi.path) });
     let limits = root.table("limits", |section| Limits {
         waiting: section.checked("waiting", built_in.limits.waiting, some),
         bookings: section.get("bookings", built_in.limits.bookings),
         book_ahead: section.get("book_ahead", built_in.limits.book_ahead),
+        calls_per_second: section.checked(
+            "calls_per_second",
+            built_in.limits.calls_per_second,
+            some,
+        ),
+        burst: section.checked("burst", built_in.limits.burst, some),
+        connections: section.checked("connections", built_in.limits.connections, some),
     });
     let requests = root.table("requests", |section| requests(section, built_in.requests));
     let fair_share = root.table("fair_share", |section| FairShare {
@@ -107,6 +119,7 @@ fn tcp(section: &mut Section<'_, '_>, built_in: Tcp) -> Tcp {
         listen: section.get("listen", built_in.listen),
         certificate: section.get("certificate", built_in.certificate),
         key: section.get("key", built_in.key),
+        names: section.get("names", built_in.names),
     };
     if tcp.certificate.is_some() != tcp.key.is_some() {
         let (there, missing) =

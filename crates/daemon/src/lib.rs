@@ -27,6 +27,6 @@ mod views;
 mod watch;
 
 pub use machine::{open_driver, view_without_daemon};
-pub use options::{DaemonError, Edge, GpuSource, Limits, Network, Options, Tls};
+pub use options::{DaemonError, GpuSource, Options};
 pub use run::run;
 pub use serve::openapi;

@@ -35,7 +35,7 @@ use crate::options::{DaemonError, GpuSource, Options};
 use crate::published::Published;
 use crate::readers::Readers;
 use crate::searcher::{self, Searcher};
-use crate::serve::{self, App, Doors, Guard, Hosts, NetworkDoor, Rates};
+use crate::serve::{self, App, Doors, Edge, Guard, Hosts, NetworkDoor, Rates};
 use crate::settings::{self, Reloader, Settings};
 use crate::watch::Watcher;
 
@@ -162,7 +162,8 @@ async fn serve(
     let (published, mut actor) =
         start_actor(options, opened, observed, hands, &clock, epoch, outbox);
     take_over(&inbox, boot.clone(), numbers_from).await?;
-    let network = match &options.edge.network {
+    let edge = Edge::of(&options.config.config);
+    let network = match &edge.network {
         Some(network) => Some(NetworkDoor::open(network).await?),
         None => None,
     };
@@ -175,7 +176,7 @@ async fn serve(
         own_uid: Uid::new(rustix::process::geteuid().as_raw()),
         last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
         news: serve::news(),
-        guard: Arc::new(guard(options, &clock, network.as_ref())?),
+        guard: Arc::new(guard(options, &edge, &clock, network.as_ref())?),
     };
     let refused = |source| DaemonError::System { what: "take over systemd's sockets", source };
     let inherited = Inherited::take().map_err(refused)?;
@@ -187,7 +188,7 @@ async fn serve(
     let doors = Doors {
         users,
         admins,
-        each: options.edge.limits.connections,
+        each: edge.limits.connections,
         free: vec![Uid::new(0), app.own_uid],
         network,
     };
@@ -234,15 +235,14 @@ async fn serve(
 /// What the API holds its callers to.
 fn guard(
     options: &Options,
+    edge: &Edge,
     clock: &Arc<DaemonClock>,
     network: Option<&NetworkDoor>,
 ) -> Result<Guard, DaemonError> {
-    let edge = &options.edge;
     let path = options.state_dir.join("ledger.db");
     Ok(Guard {
         keeper: Keeper::start(&path, edge.audit_kept, Arc::clone(clock))?,
         rates: Rates::new(edge.limits),
-        admins: edge.admins.iter().copied().map(Uid::new).collect(),
         hosts: network.map_or_else(Hosts::default, |door| door.hosts.clone()),
     })
 }

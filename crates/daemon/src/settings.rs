@@ -197,6 +197,10 @@ fn with_fixed(mut newer: Config, started: &Config) -> Config {
     newer.daemon.admin_socket.clone_from(&started.daemon.admin_socket);
     newer.tcp.clone_from(&started.tcp);
     newer.journal.durability = started.journal.durability;
+    newer.journal.audit_retention = started.journal.audit_retention;
+    newer.limits.calls_per_second = started.limits.calls_per_second;
+    newer.limits.burst = started.limits.burst;
+    newer.limits.connections = started.limits.connections;
     newer.cdi.clone_from(&started.cdi);
     newer
 }

@@ -41,6 +41,9 @@ pub(crate) struct DaemonArgs {
     /// How long an idle slice stays for reuse [default: 5m]
     #[arg(long, value_name = "T")]
     pub(crate) warm_for: Option<Millis>,
+    /// Listen at this address, too; beyond this machine it needs tcp.certificate and tcp.key
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
     /// Leave after so long without leases, queue or callers
     #[arg(long, value_name = "T", hide = true)]
     pub(crate) leave_when_idle: Option<Millis>,
@@ -79,7 +82,6 @@ pub(crate) fn run(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fail
         admin_socket: keys.admin_socket.clone().unwrap_or_else(|| places.admin_socket()),
         shared,
         leave_when_idle: args.leave_when_idle.map(span),
-        edge: ::daemon::Edge::default(),
         config,
         sources,
     };
@@ -112,6 +114,9 @@ fn sources(context: &Context, args: &DaemonArgs) -> Result<Sources, Failure> {
     }
     if context.options.shared {
         sources.flag("--shared", "daemon.shared", "true".to_owned());
+    }
+    if let Some(address) = args.listen {
+        sources.flag("--listen", "tcp.listen", address.to_string());
     }
     let spans =
         [("--grace", "daemon.grace", args.grace), ("--warm-for", "daemon.warm_for", args.warm_for)];

@@ -77,7 +77,7 @@ impl Caller {
         if self.role == Role::Admin {
             return Ok(self.peer());
         }
-        Err(Failure::new(StatusCode::FORBIDDEN, "E-ADMIN-ONLY", "only administrators may do that")
+        Err(Failure::new(StatusCode::FORBIDDEN, "E-ADMINS-ONLY", "only administrators may do that")
             .hint("use the administrators' socket as root, or a token with the role admin"))
     }
 

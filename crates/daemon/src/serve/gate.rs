@@ -24,7 +24,7 @@ use crate::serve::extract::too_large;
 use crate::serve::hosts::Hosts;
 use crate::serve::limits::{Rates, Who};
 use crate::serve::problem::Failure;
-use crate::serve::{App, BODY_MAX, tokens};
+use crate::serve::{App, BODY_MAX, edge, tokens};
 
 /// The header of the key that makes a call idempotent.
 const KEY: &str = "idempotency-key";
@@ -40,8 +40,6 @@ const SUDO: &str = "migd-sudo-uid";
 pub(crate) struct Guard {
     pub(crate) keeper: Keeper,
     pub(crate) rates: Rates,
-    /// Users with an administrator's rights on the users' socket.
-    pub(crate) admins: Vec<Uid>,
     /// What a caller over the network may call this host.
     pub(crate) hosts: Hosts,
 }
@@ -318,7 +316,7 @@ fn local(app: &App, origin: Origin, headers: &HeaderMap) -> Result<Caller, Failu
     let administrates = origin.door == Door::Admins
         || uid.get() == 0
         || uid == app.own_uid
-        || app.guard.admins.contains(&uid);
+        || edge::administrates(&app.published.borrow().settings.config.admins, uid);
     let role = if administrates { Role::Admin } else { Role::User };
     // Root alone is believed: it could become that user.
     let behind = headers.get(SUDO).filter(|_| uid.get() == 0);

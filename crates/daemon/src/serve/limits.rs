@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use model::Uid;
 
-use crate::options::Limits;
+use crate::serve::edge::Limits;
 
 /// Callers that are remembered; more make the idle ones forgotten.
 const REMEMBERED: usize = 4096;
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_then_the_rate_holds_and_others_are_not_concerned() {
-        let rates = Rates::new(Limits { per_second: 2, burst: 3, ..Limits::default() });
+        let rates = Rates::new(Limits { per_second: 2, burst: 3, connections: 1 });
         let begun = Instant::now();
         let kim = Who::User(Uid::new(1));
         for _ in 0..3 {
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_busy_callers_are_not_forgotten() {
-        let rates = Rates::new(Limits { per_second: 1, burst: 1, ..Limits::default() });
+        let rates = Rates::new(Limits { per_second: 1, burst: 1, connections: 1 });
         let begun = Instant::now();
         for uid in 0..10_000 {
             let _ = rates.take(Who::User(Uid::new(uid)), begun + Duration::from_millis(uid.into()));

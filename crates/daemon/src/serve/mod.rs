@@ -12,6 +12,7 @@
 
 mod audit;
 mod caller;
+mod edge;
 mod events;
 mod extract;
 mod gate;
@@ -47,6 +48,7 @@ use crate::actor::{Envelope, Message};
 use crate::published::Published;
 
 pub(crate) use caller::Caller;
+pub(crate) use edge::Edge;
 pub(crate) use gate::Guard;
 pub(crate) use hosts::Hosts;
 pub(crate) use limits::Rates;

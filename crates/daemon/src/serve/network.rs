@@ -14,7 +14,8 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::options::{DaemonError, Network, Tls};
+use crate::options::DaemonError;
+use crate::serve::edge::{Network, Tls};
 use crate::serve::hosts::Hosts;
 
 /// An open door.

@@ -43,7 +43,7 @@ pub(super) async fn document() -> impl IntoResponse {
 const ALWAYS: &[(&str, &str)] = &[
     ("400", "E-REQUEST, E-CURSOR, E-KEY"),
     ("401", "E-TOKEN (over the network)"),
-    ("403", "E-ROLE, E-SCOPE, E-ADMIN-ONLY, E-NO-PEER, E-HOST, E-ORIGIN"),
+    ("403", "E-ROLE, E-SCOPE, E-ADMINS-ONLY, E-NO-PEER, E-HOST, E-ORIGIN"),
     ("404", "E-NO-SUCH-PATH"),
     ("405", "E-METHOD"),
     ("429", "E-TOO-FAST"),
