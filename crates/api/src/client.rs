@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use pool::Pool;
 pub use stream::EventStream;
 
+use crate::life::{ContainerRef, PastLease, UsageView};
 use crate::remote::Remote;
 use crate::v1::{
     AttachCommand, EventView, LeaseRequest, LeaseView, NodeView, Page, Problem, VersionView,
@@ -205,6 +206,52 @@ impl Client {
     ) -> Result<LeaseView, ClientError> {
         let path = format!("/v1/leases/{}?wait_ms={}", escape(lease), patience.as_millis());
         self.call(Method::DELETE, &path, None::<&()>, None).await
+    }
+
+    /// Agrees to be stopped and started anew on another slice.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn agree(&self, lease: LeaseId) -> Result<LeaseView, ClientError> {
+        self.call(Method::POST, &format!("/v1/leases/{lease}/agree"), None::<&()>, None).await
+    }
+
+    /// Tells that the command of a lease is a container, which holds the lease from here on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn contain(
+        &self,
+        lease: LeaseId,
+        container: &ContainerRef,
+    ) -> Result<LeaseView, ClientError> {
+        let path = format!("/v1/leases/{lease}/container");
+        self.call(Method::POST, &path, Some(container), None).await
+    }
+
+    /// Leases that are over, newest first: a page of at most `limit`, from `cursor` on. `filter` is
+    /// what else stands in the query (`tenant=…&since_ms=…`).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn history(
+        &self,
+        filter: &str,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Page<PastLease>, ClientError> {
+        let cursor = cursor.map(|cursor| format!("&cursor={}", escape(cursor)));
+        let cursor = cursor.unwrap_or_default();
+        self.get(&format!("/v1/history?limit={limit}{cursor}&{filter}")).await
+    }
+
+    /// What was used since a moment, by `tenant`, `user` or `day`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn usage(&self, by: &str, since_ms: u64) -> Result<Vec<UsageView>, ClientError> {
+        let path = format!("/v1/usage?by={}&since_ms={since_ms}&limit=1000", escape(by));
+        Ok(self.get::<Page<UsageView>>(&path).await?.items)
     }
 
     /// Events with a number above `after`, at most `limit`; waits up to `patience` for one.

@@ -5,10 +5,15 @@
 pub mod access;
 mod calls;
 pub mod client;
+pub mod life;
 pub mod remote;
 pub mod v1;
 
 pub use access::{AuditView, Role, TokenMade, TokenRequest, TokenView};
 pub use client::{Client, ClientError, EventStream};
+pub use life::{
+    ActivityKind, ContainerRef, EngineRef, LifeView, MeteredView, NoticeKind, NoticeView,
+    PastLease, ReceiptView, UsageView,
+};
 pub use remote::{Remote, RemoteError};
 pub use v1::*;

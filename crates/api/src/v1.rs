@@ -7,6 +7,8 @@ use model::{GpuUuid, LeaseId, MigUuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::life::{ContainerRef, EngineRef, LifeView};
+
 /// The version of the wire format.
 pub const API_VERSION: u32 = 1;
 
@@ -80,6 +82,28 @@ pub struct LeaseRequest {
     /// Whether one process is to use all slices, which old drivers cannot do.
     #[serde(default)]
     pub one_process: bool,
+    /// After how long without use it is warned and taken back; absent means as its tenant's rules
+    /// say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_limit_ms: Option<u64>,
+    /// Whether it stays however long it is not used, where its tenant's rules allow that.
+    #[serde(default)]
+    pub stay_idle: bool,
+    /// Whether its command may be stopped and started anew on another slice.
+    #[serde(default)]
+    pub restartable: bool,
+    /// How long it outlives its holder, so that a service can be restarted; takes a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linger_ms: Option<u64>,
+    /// The signal that its processes get with a notice: `USR1`, `USR2`, `TERM` or `INT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_signal: Option<String>,
+    /// The container that holds it, with the holder `container`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRef>,
+    /// The job that holds it, with the holder `engine`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineRef>,
 }
 
 const fn one() -> u32 {
@@ -225,6 +249,9 @@ pub struct LeaseView {
     pub now_ms: u64,
     /// A remark for whoever asked, such as a smaller slice that nearly had enough memory.
     pub note: Option<String>,
+    /// What changes while it runs.
+    #[serde(flatten)]
+    pub life: LifeView,
 }
 
 /// The body of `POST /v1/leases/{id}/command`.

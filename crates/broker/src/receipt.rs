@@ -4,10 +4,15 @@
 
 use alloc::vec::Vec;
 
-use model::{Geometry, MemoryMib, Millis, NodeSnapshot, ProfileName, Timestamp};
+use model::geometry::Need;
+use model::{
+    Geometry, GpuInstanceProfile, MemoryMib, MemoryRequest, Millis, NodeSnapshot, ProfileName,
+    Timestamp,
+};
 
 use crate::event::GrantedSlice;
 use crate::lifecycle::Receipt;
+use crate::request::{RequestSpec, Wanted};
 use crate::state::Lease;
 
 /// The receipt of a lease at this moment; `None` if it was never granted.
@@ -39,6 +44,40 @@ pub fn receipt(observed: &NodeSnapshot, lease: &Lease, now: Timestamp) -> Option
         gpu_time: Millis::new(of_slices.saturating_add(of_gpus)),
         metered: lease.metered,
     })
+}
+
+/// What a smaller slice keeps free above the most memory that was used: a fifth of that. What is
+/// used grows with the next data set, and a program that runs out of memory lost more than a slice
+/// that is a size too large.
+const HEADROOM_PERCENT: u64 = 20;
+
+/// A smaller profile that would have held the memory that a lease used; `None` where its use is not
+/// known, several slices shared it, or the compute of its slice was asked for.
+pub fn advice<'g>(
+    geometries: impl Iterator<Item = &'g Geometry>,
+    spec: &RequestSpec,
+    receipt: &Receipt,
+) -> Option<&'g GpuInstanceProfile> {
+    let [granted] = receipt.profiles.as_slice() else { return None };
+    let peak = receipt.metered.peak_memory.filter(|peak| peak.get() > 0)?;
+    let compute_slices = match &spec.wanted {
+        Wanted::Need(need) => need.compute_slices,
+        Wanted::Profile(_) => None,
+        Wanted::WholeGpu => return None,
+    };
+    if !granted.attributes.is_plain() {
+        return None;
+    }
+    let memory = peak.get().saturating_mul(100 + HEADROOM_PERCENT).div_ceil(100);
+    let memory = Some(MemoryRequest::Strict(MemoryMib::new(memory)));
+    let need = Need { memory, compute_slices };
+    let mut known = geometries.filter_map(|geometry| {
+        let had = geometry.profiles.iter().find(|profile| profile.name == *granted)?;
+        (had.memory == receipt.memory).then_some((geometry, had))
+    });
+    let (geometry, had) = known.next()?;
+    let smaller = geometry.smallest_for(&need).ok()?;
+    (smaller.size < had.size).then_some(smaller)
 }
 
 /// The share of a GPU that a slice takes, for so long: by its units on the placement grid, since

@@ -231,7 +231,7 @@ impl Actor {
         let now = self.clock.now();
         let mut draft = (*self.state).clone();
         let mut decided: Vec<(Envelope, Decision)> = Vec::new();
-        for mut envelope in batch {
+        for mut envelope in self.with_last_words(batch) {
             if let Some(lease) = self.twin(now, &envelope, &decided) {
                 // Answered like its twin, after the commit that the twin is part of.
                 envelope.key = None;
@@ -264,6 +264,20 @@ impl Actor {
             }
             Err(error) => give_back(decided, error),
         }
+    }
+
+    /// Leases that are found empty are measured a last time, so that their receipts are exact.
+    fn with_last_words(&self, batch: Vec<Envelope>) -> Vec<Envelope> {
+        let mut full = Vec::with_capacity(batch.len());
+        for envelope in batch {
+            if let Command::Looked { lease, found } = &envelope.command
+                && found.held_by.is_empty()
+            {
+                full.extend(self.hands.meter.last_words(*lease).map(Envelope::own));
+            }
+            full.push(envelope);
+        }
+        full
     }
 
     /// The lease that an idempotency key led to before, in this batch or earlier.

@@ -4,7 +4,7 @@
 //! Must never do a step of its own: what a plan does on the machine is `executor`'s.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use std::time::Duration;
 
 use ::executor::{Execution, Progress};
@@ -36,6 +36,15 @@ pub(crate) struct Locks {
 impl Locks {
     fn of(&self, gpu: &GpuUuid) -> Arc<Mutex<()>> {
         Arc::clone(lock(&self.gpus).entry(gpu.clone()).or_default())
+    }
+
+    /// Keeps the session open while the answer lives; `None` if it is closed or about to be.
+    pub(crate) fn session_is_open(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        match self.session.try_read() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -87,6 +96,9 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
     let session = &hands.locks.session;
     let _alone = resets.then(|| session.write().unwrap_or_else(PoisonError::into_inner));
     let _shared = (!resets).then(|| session.read().unwrap_or_else(PoisonError::into_inner));
+    if resets {
+        hands.meter.let_go();
+    }
     tracing::info!(plan = %id, purpose = ?plan.purpose, steps = plan.steps.len(), "executing");
     let result = carry_out(hands, &mut execution);
     // Whatever happened, the actor sees the GPUs as they are before it hears of the end.

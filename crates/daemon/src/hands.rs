@@ -20,6 +20,7 @@ use crate::executor::{self, Locks};
 use crate::handover;
 use crate::holders;
 use crate::machine::Machine;
+use crate::meter::Meter;
 use crate::published::Published;
 use crate::readers::Readers;
 use crate::searcher::Searcher;
@@ -45,6 +46,8 @@ pub(crate) struct Hands {
     pub(crate) searcher: Searcher,
     /// Looks at GPUs.
     pub(crate) readers: Readers,
+    /// Adds up who uses what.
+    pub(crate) meter: Arc<Meter>,
 }
 
 impl Hands {
@@ -59,8 +62,9 @@ impl Hands {
             Effect::Execute { id, plan } => {
                 hands.execute(&picture, id, plan);
             }
-            // Containers are watched by whoever measures them; see `Command::HolderGone`.
-            Effect::WatchContainer { .. } => {}
+            Effect::WatchContainer { lease, cgroup } => {
+                self.watcher.add_container(lease, cgroup);
+            }
             Effect::Notify { lease, signal } => {
                 in_thread("notify", move || holders::notify(&hands, &picture, lease, signal));
             }

@@ -4,7 +4,7 @@
 //! look" pass for "nobody".
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use broker::{GrantedSlice, Holder, Lease, NoticeSignal, Stage};
 use host::processes::{Arguments, Table, describe};
@@ -18,7 +18,7 @@ use crate::published::Published;
 
 /// The variable a lease's processes inherit: the daemon's socket and the lease's number, since
 /// daemons of several machines may run side by side, each with a lease of the same number.
-const LEASE_VARIABLE: &str = "MIGD_LEASE_KEY";
+pub(crate) const LEASE_VARIABLE: &str = "MIGD_LEASE_KEY";
 /// Clock ticks of `/proc/PID/stat` a second; fixed in the kernel's user interface on Linux.
 const TICKS_PER_SECOND: u64 = 100;
 /// How much older than its lease a process may seem, given that both ages are rounded.
@@ -52,9 +52,14 @@ impl Claim {
             let began = host::clock::boot_time().get().saturating_sub(age(granted));
             began * TICKS_PER_SECOND / 1000
         });
-        let key = format!("{}#{}", hands.socket.display(), lease.id);
+        let key = lease_key(&hands.socket, lease.id);
         Self { command, key, since, uid: lease.spec.uid }
     }
+}
+
+/// What the processes of a lease carry in [`LEASE_VARIABLE`].
+pub(crate) fn lease_key(socket: &Path, lease: LeaseId) -> String {
+    format!("{}#{lease}", socket.display())
 }
 
 /// The processes each claim is right about, and how they belong.
@@ -113,15 +118,25 @@ fn belonging(hands: &Hands, published: &Published, lease: &Lease) -> BTreeSet<Pr
             Table::read().map(|table| group_of(&table, *command)).unwrap_or_default()
         }
         Holder::Process { command: None, .. } => heirs(),
+        Holder::Container { cgroup, .. } => contained(cgroup),
         // Whoever exported the lease to a shell shares it with every program of that shell; those
         // that use the slice are meant.
-        Holder::Token { .. } | Holder::Container { .. } | Holder::Engine { .. } => {
+        Holder::Token { .. } | Holder::Engine { .. } => {
             let slices = lease.slices.iter();
             let using: BTreeSet<u32> =
                 slices.flat_map(|slice| using(hands, published, slice)).collect();
             heirs().into_iter().filter(|process| using.contains(&process.pid)).collect()
         }
     }
+}
+
+/// Processes of a container.
+fn contained(cgroup: &str) -> BTreeSet<ProcessId> {
+    let pids = host::cgroups::processes_in(cgroup).unwrap_or_default();
+    let known = pids.into_iter().filter_map(host::processes::process_id);
+    // Between the list and the look at a process its pid may have come to another.
+    let again = host::cgroups::processes_in(cgroup).unwrap_or_default();
+    known.filter(|process| again.contains(&process.pid)).collect()
 }
 
 /// Signals the processes that belong to a lease that ends.
@@ -148,9 +163,11 @@ pub(crate) fn notify(hands: &Hands, published: &Published, id: LeaseId, signal: 
 fn send(hands: &Hands, published: &Published, id: LeaseId, signals: &[Signal]) {
     let Some(lease) = published.state.lease(id) else { return };
     let users = Users::load();
+    // A container was proven to be the lease's; its processes run as whom they like.
+    let any_user = matches!(lease.spec.holder, Holder::Container { .. });
     for process in belonging(hands, published, lease) {
         let owner = describe(process.pid, &users, Arguments::Hidden).map(|found| found.uid);
-        if owner.is_some_and(|uid| uid != lease.spec.uid) {
+        if !any_user && owner.is_some_and(|uid| uid != lease.spec.uid) {
             tracing::warn!(%id, %process, "belongs to another user now; not signalled");
             continue;
         }

@@ -11,6 +11,7 @@ mod holders;
 mod ledger;
 mod log;
 mod machine;
+mod meter;
 mod notify;
 mod observer;
 mod options;

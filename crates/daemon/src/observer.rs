@@ -97,9 +97,11 @@ fn watch_gpu(hands: Hands, gpu: GpuUuid, under_way: UnderWay) {
             lock(&under_way).insert(gpu.clone(), Instant::now());
             let look = hands.machine.driver.gpu_snapshot(&gpu);
             lock(&under_way).remove(&gpu);
+            let mut well = None;
             let message = match look {
                 Ok(seen) => {
                     failures = 0;
+                    well = Some(seen.clone());
                     Message::Observed { epoch, gpu: Box::new(seen) }
                 }
                 // Closed by ourselves around a reset.
@@ -117,6 +119,12 @@ fn watch_gpu(hands: Hands, gpu: GpuUuid, under_way: UnderWay) {
             };
             if hands.inbox.send(message).is_err() {
                 return;
+            }
+            if let Some(seen) = well {
+                // Measuring asks the driver too, and may hang as any call.
+                lock(&under_way).insert(gpu.clone(), Instant::now());
+                hands.meter.looked(&hands, &seen);
+                lock(&under_way).remove(&gpu);
             }
         }
     });

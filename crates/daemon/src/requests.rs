@@ -4,7 +4,9 @@
 
 use api::{HolderKind, LeaseRequest};
 use axum::http::StatusCode;
-use broker::{GpuSelector, Holder, Patience, Policy, RequestSpec, Terms, Wanted};
+use broker::{
+    GpuSelector, Holder, IdleRule, NoticeSignal, Patience, Policy, RequestSpec, Terms, Wanted,
+};
 use model::geometry::Need;
 use model::{BootId, MemoryRequest, Millis, NodeSnapshot, ProcessId, ProfileSelector, Tenant, Uid};
 
@@ -23,6 +25,8 @@ pub(crate) struct Asker {
     pub(crate) uid: Uid,
     /// The process at the other end; `None` if it is in another pid namespace or gone.
     pub(crate) process: Option<ProcessId>,
+    /// Whether it may act for others.
+    pub(crate) admin: bool,
 }
 
 /// Parses a request.
@@ -55,9 +59,8 @@ pub(crate) fn parse(
             })?,
             command: None,
         },
-        HolderKind::Container | HolderKind::Engine => {
-            return Err(Failure::bad_request("containers and engines do not hold leases yet"));
-        }
+        HolderKind::Container => container(&request, &asker)?,
+        HolderKind::Engine => engine(&request)?,
         HolderKind::Token => Holder::Token {
             // A hard limit that is longer than the default life is meant as the end.
             life: positive("token_life_ms", request.token_life_ms)?.unwrap_or_else(|| {
@@ -65,6 +68,7 @@ pub(crate) fn parse(
             }),
         },
     };
+    let terms = terms(&request)?;
     Ok(RequestSpec {
         tenant: asker.tenant,
         uid: asker.uid,
@@ -77,8 +81,105 @@ pub(crate) fn parse(
         name: request.name.map(name).transpose()?,
         holder,
         command: request.command.map(|command| command.chars().take(500).collect()),
-        terms: Terms::default(),
+        terms,
     })
+}
+
+/// What the asker agrees to beside the slice.
+fn terms(request: &LeaseRequest) -> Result<Terms, Failure> {
+    let idle = match (request.stay_idle, positive("idle_limit_ms", request.idle_limit_ms)?) {
+        (true, Some(_)) => {
+            return Err(Failure::bad_request("a lease has an idle limit or stays idle, not both"));
+        }
+        (true, None) => IdleRule::Never,
+        (false, Some(limit)) => IdleRule::After(limit),
+        (false, None) => IdleRule::Tenant,
+    };
+    let linger = positive("linger_ms", request.linger_ms)?;
+    if linger.is_some() && request.name.is_none() {
+        return Err(Failure::bad_request(
+            "only a lease with a name can outlive its holder: the next holder asks by that name",
+        ));
+    }
+    let notice_signal = match request.notice_signal.as_deref() {
+        None => None,
+        Some(text) => Some(notice_signal(text)?),
+    };
+    Ok(Terms { idle, restartable: request.restartable, linger, notice_signal, ..Terms::default() })
+}
+
+fn notice_signal(text: &str) -> Result<NoticeSignal, Failure> {
+    match text.trim().to_ascii_uppercase().trim_start_matches("SIG") {
+        "USR1" => Ok(NoticeSignal::Usr1),
+        "USR2" => Ok(NoticeSignal::Usr2),
+        "TERM" => Ok(NoticeSignal::Term),
+        "INT" => Ok(NoticeSignal::Int),
+        _ => Err(Failure::bad_request(format!(
+            "`{text}` is no signal for a notice: USR1, USR2, TERM or INT"
+        ))),
+    }
+}
+
+/// A container that holds a lease from the start: the one the caller is in, or one of the caller's
+/// user.
+fn container(request: &LeaseRequest, asker: &Asker) -> Result<Holder, Failure> {
+    let named = request.container.as_ref();
+    let (pid, id) = match named.map(|named| (named.pid, named.id.as_deref())) {
+        None | Some((None, _)) => (asker.process.map(|process| process.pid), None),
+        Some((Some(pid), id)) => {
+            let id = id.ok_or_else(|| Failure::bad_request("a container with a pid has an id"))?;
+            if !asker.admin && owner(pid) != Some(asker.uid) {
+                return Err(foreign_container(id));
+            }
+            (Some(pid), Some(id))
+        }
+    };
+    let found = pid.and_then(|pid| host::cgroups::container_of(pid, id));
+    let found = found.ok_or_else(|| no_container(id))?;
+    Ok(Holder::Container { id: found.id, cgroup: found.cgroup })
+}
+
+/// Whose a process is.
+pub(crate) fn owner(pid: u32) -> Option<Uid> {
+    let users = host::Users::default();
+    let found = host::processes::describe(pid, &users, host::processes::Arguments::Hidden);
+    found.map(|found| found.uid)
+}
+
+pub(crate) fn no_container(id: Option<&str>) -> Failure {
+    let detail = match id {
+        Some(id) => format!("the process is in no container {id}"),
+        None => "the calling process is in no container that could be told".to_owned(),
+    };
+    Failure::new(StatusCode::CONFLICT, "E-NOT-A-CONTAINER", detail)
+        .hint("start it with `migctl run --container -- docker run …`")
+}
+
+pub(crate) fn foreign_container(id: &str) -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        "E-NOT-YOUR-CONTAINER",
+        format!("nothing shows that the container {id} is yours"),
+    )
+    .hint("start it with `migctl run --container -- docker run …`, which marks it with its lease")
+}
+
+/// A job of another engine.
+fn engine(request: &LeaseRequest) -> Result<Holder, Failure> {
+    let engine = request.engine.as_ref();
+    let engine = engine.ok_or_else(|| {
+        Failure::bad_request("a lease that an engine holds names the engine and its job")
+    })?;
+    let word = |text: &str| {
+        let fits = (1..=NAME_MAX * 2).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits {
+            Ok(text.to_owned())
+        } else {
+            Err(Failure::bad_request(format!("`{text}` cannot name an engine or a job")))
+        }
+    };
+    Ok(Holder::Engine { kind: word(&engine.kind)?, job: word(&engine.job)? })
 }
 
 fn invalid(code: &str, error: &dyn std::error::Error) -> Failure {

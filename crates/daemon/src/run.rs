@@ -154,13 +154,16 @@ async fn serve(
         paced: Arc::default(),
         others,
         searcher,
+        meter: Arc::default(),
         readers: Readers::new(Arc::clone(&machine), inbox.clone(), Arc::clone(&epoch)),
     };
     searcher::start(hands.clone(), orders)
         .map_err(|source| DaemonError::System { what: "search for processes", source })?;
+    let meter = Arc::clone(&hands.meter);
     observer::start(&hands, &observed);
     let (published, mut actor) =
         start_actor(options, opened, observed, hands, &clock, epoch, outbox);
+    meter.follow(published.clone());
     take_over(&inbox, boot.clone(), numbers_from).await?;
     let edge = Edge::of(&options.config.config);
     let network = match &edge.network {
@@ -174,6 +177,7 @@ async fn serve(
         clock: Arc::clone(&clock),
         simulated: machine.simulated.clone(),
         own_uid: Uid::new(rustix::process::geteuid().as_raw()),
+        socket: canonical(&options.socket).into(),
         last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
         news: serve::news(),
         guard: Arc::new(guard(options, &edge, &clock, network.as_ref())?),

@@ -10,6 +10,8 @@ use broker::{EndReason, Event, SliceKey, Stage, StepOutcome};
 use model::{GpuUuid, NodeSnapshot, Purpose};
 use store::Recorded;
 
+pub(crate) use lease::reason;
+
 use self::lease::of_lease;
 use self::room::of_room;
 

@@ -2,6 +2,8 @@
 //!
 //! Must never show a user what belongs to another: commands are told to their owner alone.
 
+pub(crate) mod life;
+
 use std::collections::BTreeMap;
 
 use api::{
@@ -290,6 +292,7 @@ fn lease(published: &Published, lease: &Lease, by: Peer) -> LeaseView {
         revision: published.revisions.get(&lease.id).copied().unwrap_or_default(),
         now_ms: published.now.as_millis(),
         note: near_miss(published, lease),
+        life: life::of(published, lease),
     }
 }
 
@@ -298,10 +301,14 @@ pub(crate) fn ended_lease(
     published: &Published,
     live: &Lease,
     reason: &EndReason,
+    receipt: Option<&broker::Receipt>,
     seq: u64,
     by: Peer,
 ) -> LeaseView {
-    let view = lease(published, live, by);
+    let mut view = lease(published, live, by);
+    view.life.notice = None;
+    view.life.receipt =
+        receipt.map(|receipt| life::receipt(&published.observed, &live.spec, receipt));
     LeaseView {
         state: LeaseState::Ended,
         waits_for: None,
@@ -313,7 +320,7 @@ pub(crate) fn ended_lease(
     }
 }
 
-const fn end_kind(reason: &EndReason) -> EndKind {
+pub(crate) const fn end_kind(reason: &EndReason) -> EndKind {
     match reason {
         EndReason::Released => EndKind::Released,
         EndReason::HolderDied => EndKind::HolderDied,

@@ -1,7 +1,9 @@
-//! Says when processes have ended: one thread that polls their descriptors.
+//! Says when processes and containers have ended: one thread that polls their descriptors, and
+//! looks at the containers' control groups.
 //!
 //! Must never take a pid for a process: the start time is checked after the descriptor is open.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -44,6 +46,11 @@ impl Watcher {
         self.order(Order::Watch(lease, process));
     }
 
+    /// Watches the container of a lease.
+    pub(crate) fn add_container(&self, lease: LeaseId, cgroup: String) {
+        self.order(Order::WatchContainer(lease, cgroup));
+    }
+
     /// Watches nobody for a lease any more.
     pub(crate) fn forget(&self, lease: LeaseId) {
         self.order(Order::Forget(lease));
@@ -59,6 +66,7 @@ impl Watcher {
 #[derive(Debug)]
 enum Order {
     Watch(LeaseId, ProcessId),
+    WatchContainer(LeaseId, String),
     Forget(LeaseId),
 }
 
@@ -71,11 +79,18 @@ struct Watched {
 
 fn watch(arrivals: &Receiver<Order>, mut ring: UnixStream, tell: &impl Fn(Command)) {
     let mut watched: Vec<Watched> = Vec::new();
+    let mut containers: BTreeMap<LeaseId, String> = BTreeMap::new();
     loop {
         let _ = ring.read(&mut [0; 64]);
         loop {
             match arrivals.try_recv() {
-                Ok(Order::Forget(lease)) => watched.retain(|one| one.lease != lease),
+                Ok(Order::Forget(lease)) => {
+                    watched.retain(|one| one.lease != lease);
+                    containers.remove(&lease);
+                }
+                Ok(Order::WatchContainer(lease, cgroup)) => {
+                    containers.insert(lease, cgroup);
+                }
                 Ok(Order::Watch(lease, process)) => {
                     let descriptor = PidFd::watch(process).ok();
                     watched.push(Watched { lease, process, descriptor });
@@ -93,6 +108,14 @@ fn watch(arrivals: &Receiver<Order>, mut ring: UnixStream, tell: &impl Fn(Comman
                 tell(Command::HolderExited { lease: one.lease, process: one.process });
             }
             alive
+        });
+        containers.retain(|lease, cgroup| {
+            // Where the group cannot be read, its processes cannot be ruled out.
+            let over = host::cgroups::processes_in(cgroup).is_ok_and(|pids| pids.is_empty());
+            if over {
+                tell(Command::HolderGone { lease: *lease });
+            }
+            !over
         });
         let mut descriptors: Vec<PollFd<'_>> = watched
             .iter()

@@ -5,6 +5,7 @@
 //! Nothing here starts a program, and no `unsafe` code is needed.
 
 pub mod access;
+pub mod cgroups;
 pub mod clock;
 pub mod holders;
 pub mod nodes;

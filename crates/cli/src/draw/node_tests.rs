@@ -87,6 +87,7 @@ fn lease(id: u64, state: LeaseState) -> LeaseView {
         revision: 1,
         now_ms: 1_061_000,
         note: None,
+        life: api::LifeView::default(),
     }
 }
 

@@ -110,6 +110,7 @@ pub(crate) mod tests {
             revision: 4,
             now_ms: 2000,
             note: Some("1g.5gb has 4,864 MiB".into()),
+            life: api::LifeView::default(),
         }
     }
 

@@ -85,6 +85,13 @@ impl WishArgs {
             token_life_ms: None,
             command: None,
             one_process: false,
+            idle_limit_ms: None,
+            stay_idle: false,
+            restartable: false,
+            linger_ms: None,
+            notice_signal: None,
+            container: None,
+            engine: None,
         }
     }
 }

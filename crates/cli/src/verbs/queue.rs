@@ -126,6 +126,7 @@ mod tests {
             revision: 1,
             now_ms: 65_000,
             note: None,
+            life: api::LifeView::default(),
         };
         let text = lines(&[lease], Page { width: 60, glyphs: Glyphs::Ascii }).join("\n");
         assert_eq!(

@@ -35,10 +35,11 @@ pub(super) async fn view(app: &App, name: &str, by: Peer) -> Result<LeaseView, F
     let history = app.read(|reply| Message::History { lease: id, reply }).await?;
     let mut fold = broker::State::default();
     for recorded in &history {
-        if let Event::Ended { lease, reason, .. } = &recorded.event
+        if let Event::Ended { lease, reason, receipt } = &recorded.event
             && let Some(last) = fold.lease(*lease)
         {
-            return Ok(views::ended_lease(&published, last, reason, recorded.seq, by));
+            let receipt = receipt.as_ref();
+            return Ok(views::ended_lease(&published, last, reason, receipt, recorded.seq, by));
         }
         fold.apply(recorded.at, &recorded.event);
     }
@@ -109,7 +110,8 @@ pub(super) async fn request(
     Body(body): Body<LeaseRequest>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<LeaseView>), Failure> {
     let by = caller.peer();
-    let asker = Asker { tenant: caller.tenant(), uid: by.uid, process: caller.process() };
+    let asker =
+        Asker { tenant: caller.tenant(), uid: by.uid, process: caller.process(), admin: by.admin };
     let picture = app.picture();
     let spec = requests::parse(body, asker, &app.boot, &picture.policy, &picture.observed)?;
     let key = caller.key.as_deref().map(|key| (by.uid.get(), key.to_owned()));
@@ -121,7 +123,7 @@ pub(super) async fn request(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
 }
 
-async fn answer(
+pub(super) async fn answer(
     app: &App,
     reply: Reply,
     published: &Published,

@@ -18,6 +18,7 @@ mod extract;
 mod gate;
 mod hosts;
 mod leases;
+mod life;
 mod limits;
 mod listen;
 mod network;
@@ -70,6 +71,8 @@ pub(crate) struct App {
     pub(crate) clock: Arc<DaemonClock>,
     pub(crate) simulated: Option<String>,
     pub(crate) own_uid: Uid,
+    /// The socket as holders know it, without links.
+    pub(crate) socket: Arc<std::path::Path>,
     /// When the last call came, on the daemon's clock.
     pub(crate) last_call: Arc<AtomicU64>,
     pub(crate) guard: Arc<Guard>,
@@ -107,6 +110,11 @@ impl App {
         Ok(answer.await.map_err(|_| Failure::ending())??)
     }
 
+    /// What the processes of a lease carry in their environment.
+    pub(crate) fn lease_key(&self, lease: model::LeaseId) -> String {
+        crate::holders::lease_key(&self.socket, lease)
+    }
+
     /// Asks the actor for something from the journal.
     pub(crate) async fn read<T>(
         &self,
@@ -129,6 +137,8 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(leases::read, leases::release))
         .routes(routes!(leases::attach))
         .routes(routes!(leases::renew))
+        .routes(routes!(life::agree))
+        .routes(routes!(life::contain))
         .routes(routes!(events::list))
         .routes(routes!(stream::follow))
         .routes(routes!(tokens::list, tokens::create))

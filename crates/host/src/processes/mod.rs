@@ -16,7 +16,7 @@ use procfs::process::{Process, Stat};
 pub use describe::{Arguments, ProcessDescription, describe, escaped};
 pub use pidfd::PidFd;
 pub use rustix::process::Signal;
-pub use search::{all, descendants, group_members, with_environment};
+pub use search::{all, carries, descendants, group_members, with_environment};
 pub(crate) use table::Brief;
 pub use table::Table;
 

@@ -24,6 +24,14 @@ pub fn group_members(group: u32, session: Option<u32>) -> Vec<ProcessId> {
     sorted(live().iter().filter(in_group).filter(in_session).map(identity))
 }
 
+/// Whether the environment of a process held exactly `NAME=VALUE` when its program started; false
+/// where that may not be read.
+pub fn carries(pid: u32, name: &str, value: &str) -> bool {
+    let wanted = format!("{name}={value}");
+    std::fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|held| held.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+}
+
 /// The live processes whose environment held exactly `NAME=VALUE` when their program started,
 /// ascending by pid. The answer is a lower bound: environments this user may not read (other users'
 /// processes, unless root) are passed over, and so is a program in the moment of its start.
