@@ -5,6 +5,7 @@
 
 mod actor;
 mod executor;
+mod fuzzed;
 mod handover;
 mod hands;
 mod holders;
@@ -29,5 +30,7 @@ mod watch;
 
 pub use machine::{open_driver, view_without_daemon};
 pub use options::{DaemonError, GpuSource, Options};
+#[doc(hidden)]
+pub use fuzzed::bears;
 pub use run::run;
 pub use serve::openapi;

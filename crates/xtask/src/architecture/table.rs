@@ -35,6 +35,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cli",
         &["model", "broker", "sim-gpu", "sim-nvml", "driver", "host", "config", "api", "daemon"],
     ),
+    (
+        "fuzzing",
+        &["model", "broker", "config", "daemon", "sim-gpu", "sim-nvml", "store", "api"],
+    ),
     ("xtask", &["model"]),
 ];
 
