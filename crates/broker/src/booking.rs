@@ -49,6 +49,9 @@ pub struct Booking {
     pub whole: Vec<GpuUuid>,
     /// When it was accepted.
     pub booked_at: Timestamp,
+    /// Whether a lease made use of it.
+    #[serde(default)]
+    pub used: bool,
 }
 
 /// Why a booking is over.

@@ -291,6 +291,9 @@ pub enum Refusal {
     /// MIG is off and may not be enabled.
     #[error("MIG mode is off on {0}, and the daemon may not enable it")]
     MigOff(String),
+    /// MIG is on and may not be disabled.
+    #[error("MIG mode is on on {0}, and the daemon may not disable it")]
+    MigOn(String),
     /// Not even the empty machine holds so many.
     #[error("{asked} do not fit on this machine even when it is empty; it holds at most {most}")]
     NeverFits {
@@ -362,6 +365,14 @@ pub enum Refusal {
     /// The booking cannot be kept.
     #[error("that cannot be booked: {0}")]
     CannotBook(String),
+    /// Somebody uses the booking.
+    #[error("{booking} is in use by {lease}")]
+    BookingInUse {
+        /// Which booking.
+        booking: BookingId,
+        /// By which lease or request.
+        lease: LeaseId,
+    },
     /// No such booking.
     #[error("there is no booking {0}; it may be over")]
     NoSuchBooking(BookingId),
@@ -375,6 +386,7 @@ impl Refusal {
             Self::NoSuchSlice(_) => "E-PROFILE-UNKNOWN",
             Self::NoSuchGpu { .. } | Self::UnknownGpu(_) => "E-GPU-UNKNOWN",
             Self::MigOff(_) => "E-MIG-OFF",
+            Self::MigOn(_) => "E-MIG-ON",
             Self::NeverFits { .. } => "E-NEVER-FITS",
             Self::BadCount(_) => "E-COUNT",
             Self::NoRoomNow { .. } => "E-NO-ROOM",
@@ -387,6 +399,7 @@ impl Refusal {
             Self::OverCap { .. } => "E-OVER-CAP",
             Self::AdminsOnly(_) => "E-ADMINS-ONLY",
             Self::CannotBook(_) => "E-CANNOT-BOOK",
+            Self::BookingInUse { .. } => "E-BOOKING-IN-USE",
             Self::NoSuchBooking(_) => "E-BOOKING-UNKNOWN",
         }
     }
@@ -406,11 +419,15 @@ impl Refusal {
             Self::MigOff(_) => {
                 "enable it (`nvidia-smi -i GPU -mig 1`), or start the daemon with --auto-mig"
             }
+            Self::MigOn(_) => {
+                "disable it (`nvidia-smi -i GPU -mig 0`), start the daemon with --auto-mig, or ask for a slice that fills a GPU (`--profile 7g`)"
+            }
             Self::NoRoomNow { .. } => "leave out --immediate to wait for your turn",
             Self::NameTaken { .. } => "choose another --name, or release that lease first",
             Self::TooManyWaiting(_) | Self::NoSuchLease(_) => {
                 "`migctl queue` and `migctl status` list what there is"
             }
+            Self::BookingInUse { .. } => "release that lease first, or make a booking of your own",
             Self::NotYours(_) => "ask its owner or an administrator",
             Self::BadCount(_) | Self::WrongPhase { .. } => return None,
         };

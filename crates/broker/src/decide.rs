@@ -154,6 +154,7 @@ fn tick(draft: &mut Draft<'_>) {
     for id in ids {
         tick_lease(draft, id);
     }
+    bookings::tick(draft);
     reconcile::tick(draft);
     // Requests get old, notices and limits come closer.
     if draft.state.queue().next().is_some() {

@@ -80,7 +80,7 @@ pub(crate) fn latest(state: &State, world: &World<'_>, lease: &Lease) -> Option<
 fn hard_end(state: &State, lease: &Lease) -> Option<Timestamp> {
     let booked = lease.spec.terms.booking.and_then(|id| state.bookings.get(&id));
     let notice = lease.notice.as_ref().and_then(|notice| match notice.reason {
-        NoticeReason::Preempted { .. } => Some(notice.until),
+        NoticeReason::Preempted { .. } | NoticeReason::Booked { .. } => Some(notice.until),
         // An idle lease may be used again, and a move needs its holder's consent.
         NoticeReason::Idle { .. } | NoticeReason::Drained { .. } | NoticeReason::Move { .. } => {
             None

@@ -105,6 +105,11 @@ pub enum EndReason {
     Drained,
     /// The booking it used is over.
     BookingOver,
+    /// A booking of its place begins.
+    BookingBegins {
+        /// Which.
+        booking: BookingId,
+    },
     /// It gives its slice up for another one, as its holder agreed; it is not over.
     Moving(NoticeReason),
 }
@@ -122,6 +127,7 @@ impl EndReason {
             | Self::GpuLost(_)
             | Self::Drained
             | Self::BookingOver
+            | Self::BookingBegins { .. }
             | Self::Moving(_) => true,
             Self::Released
             | Self::Cancelled
@@ -152,6 +158,7 @@ impl fmt::Display for EndReason {
             }
             Self::GpuLost(how) => write!(f, "its GPU is out of order: {how}"),
             Self::Drained => f.write_str("its GPU was emptied by an administrator"),
+            Self::BookingBegins { booking } => write!(f, "its place is booked ({booking})"),
             Self::BookingOver => f.write_str("its booking is over"),
             Self::Moving(_) => f.write_str("it moves to another slice, as its holder agreed"),
         }
@@ -411,6 +418,13 @@ pub enum Event {
         /// What is wrong with it.
         why: String,
     },
+    /// A GPU that answered well fails, or one that failed answers well.
+    HealthNoted {
+        /// Which GPU.
+        gpu: GpuUuid,
+        /// What is wrong with it; `None` if nothing is.
+        trouble: Option<String>,
+    },
     /// The GPU is well again.
     QuarantineLifted {
         /// Which GPU.
@@ -514,6 +528,7 @@ impl Event {
             | Self::Drained { .. }
             | Self::Quarantined { .. }
             | Self::QuarantineLifted { .. }
+            | Self::HealthNoted { .. }
             | Self::Booked { .. }
             | Self::BookingMoved { .. }
             | Self::BookingEnded { .. }

@@ -12,7 +12,8 @@ use crate::event::{Event, GrantedSlice, SliceTarget, StepOutcome};
 use crate::lifecycle::{Activity, Metered, Receipt};
 use crate::request::{Holder, RequestSpec};
 use crate::state::{
-    Attempts, Lease, OpenPlan, Orphan, Phase, SliceKey, SliceRecord, SliceUse, Stage, State,
+    Attempts, Condition, Lease, OpenPlan, Orphan, Phase, SliceKey, SliceRecord, SliceUse, Stage,
+    State,
 };
 
 /// Rearrangements remembered at most.
@@ -23,6 +24,10 @@ impl State {
     pub fn apply(&mut self, at: Timestamp, event: &Event) {
         match event {
             Event::DaemonStarted { boot, numbers_from, .. } => {
+                if self.boot.as_ref() != Some(boot) {
+                    // Some boards forget their mode, and what was turned is as it came.
+                    self.turned.clear();
+                }
                 self.boot = Some(boot.clone());
                 self.next_lease = self.next_lease.max(*numbers_from);
             }
@@ -35,7 +40,7 @@ impl State {
             Event::PlanOpened { plan, steps, targets, evicted, whole } => {
                 self.open_plan(at, *plan, steps, targets, evicted, whole);
             }
-            Event::StepDone { plan, outcome, .. } => self.step_done(*plan, outcome),
+            Event::StepDone { plan, outcome, .. } => self.step_done(at, *plan, outcome),
             Event::PlanFinished { plan } => {
                 self.forgive(*plan);
                 self.close_plan(at, *plan);
@@ -49,7 +54,10 @@ impl State {
                 self.leave_orphans(*plan, false);
                 self.close_plan(at, *plan);
             }
-            Event::Granted { lease, slices } => self.grant(at, *lease, slices),
+            Event::Granted { lease, slices } => {
+                self.use_booking(*lease);
+                self.grant(at, *lease, slices);
+            }
             Event::GrantUndone { lease, error } => self.undo_grant(*lease, error),
             Event::Requeued { lease } => {
                 if let Some(phase) = self.phase_mut(*lease) {
@@ -57,6 +65,7 @@ impl State {
                 }
             }
             Event::GrantedWhole { lease, gpus } => {
+                self.use_booking(*lease);
                 if let Some(lease) = self.leases.get_mut(lease) {
                     lease.phase = Phase::Active { since: at };
                     lease.granted_at = Some(at);
@@ -102,11 +111,13 @@ impl State {
             }
             Event::Ended { lease, receipt, .. } => {
                 self.charge(at, *lease, receipt.as_ref());
+                self.turn(at, *lease);
                 self.leases.remove(lease);
                 self.free_slices(at, *lease);
             }
             Event::Displaced { lease, receipt, .. } => {
                 self.charge(at, *lease, receipt.as_ref());
+                self.turn(at, *lease);
                 self.free_slices(at, *lease);
                 self.displace(*lease);
             }
@@ -186,11 +197,21 @@ impl State {
             }
             Event::QuarantineLifted { gpu } => {
                 self.quarantine.remove(gpu);
+                self.health.remove(gpu);
+            }
+            Event::HealthNoted { gpu, trouble } => {
+                if trouble.is_none() && !self.quarantine.contains_key(gpu) {
+                    self.health.remove(gpu);
+                } else {
+                    let condition = Condition { trouble: trouble.clone(), since: at };
+                    self.health.insert(gpu.clone(), condition);
+                }
             }
             Event::Booked { booking, spec, places, whole } => {
                 self.next_booking = self.next_booking.max(booking.get() + 1);
                 let (id, spec, places) = (*booking, spec.clone(), places.clone());
-                let booking = Booking { id, spec, places, whole: whole.clone(), booked_at: at };
+                let booking =
+                    Booking { id, spec, places, whole: whole.clone(), booked_at: at, used: false };
                 self.bookings.insert(id, booking);
             }
             Event::BookingMoved { booking, places, whole } => {
@@ -210,6 +231,20 @@ impl State {
                     lease.promised_whole.clone_from(whole);
                 }
             }
+        }
+    }
+
+    /// The GPUs that a lease had all of are given back.
+    fn turn(&mut self, at: Timestamp, id: LeaseId) {
+        let whole = self.leases.get(&id).map(|lease| lease.whole.clone()).unwrap_or_default();
+        self.turned.extend(whole.into_iter().map(|gpu| (gpu, at)));
+    }
+
+    /// A lease that makes use of a booking begins.
+    fn use_booking(&mut self, id: LeaseId) {
+        let booking = self.leases.get(&id).and_then(|lease| lease.spec.terms.booking);
+        if let Some(booking) = booking.and_then(|id| self.bookings.get_mut(&id)) {
+            booking.used = true;
         }
     }
 
@@ -312,13 +347,16 @@ impl State {
         self.plans.insert(id, open);
     }
 
-    fn step_done(&mut self, id: PlanId, outcome: &StepOutcome) {
+    fn step_done(&mut self, at: Timestamp, id: PlanId, outcome: &StepOutcome) {
         let Some(open) = self.plans.get_mut(&id) else { return };
         let step = open.plan.steps.get(open.done.len()).cloned();
         if let (Some(model::Step::SetMigMode { gpu, .. }), StepOutcome::ModeSet(_)) =
             (&step, outcome)
         {
             self.prepared.remove(gpu);
+        }
+        if let (Some(step), StepOutcome::ModeSet(_) | StepOutcome::Reset) = (&step, outcome) {
+            self.turned.insert(step.gpu().clone(), at);
         }
         open.done.push(outcome.clone());
         if let Some(model::Step::DestroyGpuInstance { gpu, placement, .. }) = step {

@@ -12,12 +12,12 @@ use planner::{Choice, Room, Verdict};
 use crate::command::{Effect, Refusal, World};
 use crate::decide::Draft;
 use crate::event::{EndReason, Event, GrantedSlice, SliceTarget};
-use crate::request::{Patience, RequestSpec};
+use crate::request::{Patience, RequestSpec, Wanted};
 use crate::rooms::{can_become_usable, explain_spec, rooms, want};
 use crate::serve::Pass;
 pub(crate) use crate::serve::schedule;
 use crate::state::{OpenPlan, Phase, SliceKey, State};
-use crate::{holders, quota, reclaim, reconcile};
+use crate::{bookings, holders, quota, reclaim, reconcile, whole};
 
 /// Accepts a request, and grants it at once if there is room.
 pub(crate) fn request(draft: &mut Draft<'_>, mut spec: RequestSpec) -> Result<LeaseId, Refusal> {
@@ -26,17 +26,20 @@ pub(crate) fn request(draft: &mut Draft<'_>, mut spec: RequestSpec) -> Result<Le
         return Ok(lease);
     }
     quota::resolve(draft.world, &mut spec)?;
+    bookings::claim(draft.state, draft.world.now, &mut spec)?;
     let rooms = rooms(draft.state, draft.world.observed);
     admit(draft, &spec, &rooms)?;
     let wanted = want(&spec, draft.world, &rooms);
     quota::refuse_over_cap(draft.world, &spec, quota::asked(draft.world, &spec, &wanted, &rooms))?;
-    let verdict = draft.world.planner.could_ever_fit(&rooms, &wanted, spec.count);
-    if let Verdict::Never { most } = verdict {
-        return Err(Refusal::NeverFits { asked: spec.wish(), most });
+    if spec.wanted != Wanted::WholeGpu {
+        let verdict = draft.world.planner.could_ever_fit(&rooms, &wanted, spec.count);
+        if let Verdict::Never { most } = verdict {
+            return Err(Refusal::NeverFits { asked: spec.wish(), most });
+        }
     }
     if spec.patience == Patience::Immediate {
         let mut pass = Pass::new(draft.state, draft.world);
-        if pass.find(draft.state, draft.world, None, &spec).is_err() {
+        if pass.place(draft.state, draft.world, None, &spec).is_err() {
             let waits_for = explain_spec(draft.state, draft.world, &spec, &rooms);
             return Err(Refusal::NoRoomNow {
                 wish: spec.wish(),
@@ -78,6 +81,9 @@ fn admit(draft: &Draft<'_>, spec: &RequestSpec, rooms: &[Room]) -> Result<(), Re
     let waiting = state.queue().filter(|lease| lease.spec.uid == spec.uid).count();
     if waiting as u32 >= world.policy.max_waiting_per_user {
         return Err(Refusal::TooManyWaiting(world.policy.max_waiting_per_user));
+    }
+    if spec.wanted == Wanted::WholeGpu {
+        return whole::admit(draft, spec);
     }
     select(draft, spec, rooms)
 }
@@ -133,7 +139,7 @@ fn most_telling(refusals: Vec<SelectError>) -> SelectError {
     best
 }
 
-fn present(gpus: &[GpuSnapshot]) -> String {
+pub(crate) fn present(gpus: &[GpuSnapshot]) -> String {
     match gpus {
         [] => "no GPU".to_string(),
         [only] => alloc::format!("GPU {} ({})", only.index, only.name),
@@ -195,7 +201,7 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
         plan_failed(draft, id, None, error);
         return;
     }
-    let purpose = open.plan.purpose.clone();
+    let (purpose, gpus) = (open.plan.purpose.clone(), open.whole.clone());
     draft.emit(Event::PlanFinished { plan: id });
     // What others did to these GPUs meanwhile could not be told from the plan's own work.
     reconcile::lose_missing(draft);
@@ -205,7 +211,9 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
                 // Closing the plan leaves the phase as it was.
                 lease.phase == Phase::Granting { plan: id }
             });
-            if waits {
+            if waits && !gpus.is_empty() {
+                draft.emit(Event::GrantedWhole { lease, gpus });
+            } else if waits {
                 draft.emit(Event::Granted { lease, slices });
             } else {
                 // Whoever asked has left; what was made stays for the next.

@@ -25,6 +25,7 @@ mod moves;
 mod order;
 pub mod policy;
 mod preempt;
+mod quarantine;
 mod quota;
 pub mod receipt;
 mod reclaim;
@@ -36,9 +37,11 @@ mod serve;
 pub mod state;
 pub mod terms;
 pub mod usage;
+mod whole;
 
 pub use booking::{Booking, BookingEnd, BookingSpec};
 pub use command::{Command, Decision, Effect, Emptiness, Peer, Refusal, Reply, World};
+pub use cordon::leases_on;
 pub use decide::{decide, resume};
 pub use event::{EndReason, Event, GrantedSlice, SliceTarget, StepOutcome};
 pub use lifecycle::{Activity, Metered, Notice, NoticeReason, Receipt, StartEstimate};
@@ -48,7 +51,8 @@ pub use reclaim::idle_limit;
 pub use request::{GpuSelector, Holder, Patience, RequestSpec, Wanted};
 pub use rooms::{Use, explain, rooms, usable, uses};
 pub use state::{
-    Cordon, Lease, OpenPlan, Phase, Reservation, SliceKey, SliceRecord, SliceUse, Stage, State,
+    Condition, Cordon, Lease, OpenPlan, Phase, Reservation, SliceKey, SliceRecord, SliceUse, Stage,
+    State,
 };
 pub use terms::{Arrangement, IdleRule, NoticeSignal, Priority, Terms};
 pub use usage::{Hour, Usage};

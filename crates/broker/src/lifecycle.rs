@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use model::{GpuUuid, LeaseId, MemoryMib, Millis, ProfileName, Timestamp};
+use model::{BookingId, GpuUuid, LeaseId, MemoryMib, Millis, ProfileName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What the board's evidence says about the use of a lease's slices.
@@ -52,6 +52,11 @@ pub enum NoticeReason {
     Drained {
         /// Which.
         gpu: GpuUuid,
+    },
+    /// A booking of its place begins.
+    Booked {
+        /// Which.
+        booking: BookingId,
     },
     /// It would free a larger room elsewhere; its holder is asked.
     Move {

@@ -88,6 +88,7 @@ pub(crate) fn tick(draft: &mut Draft<'_>, id: LeaseId) {
             let for_lease = *for_lease;
             begin_end(draft, id, EndReason::Preempted { for_lease });
         }
-        NoticeReason::Drained { .. } | NoticeReason::Idle { .. } => {}
+        // Acted upon where the GPU or the booking is looked after.
+        NoticeReason::Drained { .. } | NoticeReason::Booked { .. } | NoticeReason::Idle { .. } => {}
     }
 }

@@ -17,6 +17,7 @@ use crate::event::{EndReason, Event, GrantedSlice};
 use crate::grant::{open_plan, schedule};
 use crate::rooms::{Use, uses};
 use crate::state::{Orphan, SliceKey, SliceUse};
+use crate::{cordon, quarantine, whole};
 
 /// Declares a plan of a dead daemon interrupted.
 pub(crate) fn abandon(draft: &mut Draft<'_>, plan: PlanId) {
@@ -51,18 +52,22 @@ pub(crate) fn forget_instances(draft: &mut Draft<'_>) {
 
 /// A new snapshot is there.
 pub(crate) fn observed(draft: &mut Draft<'_>) {
+    quarantine::advance(draft);
     lose_missing(draft);
     sweep(draft);
     prepare(draft);
+    cordon::advance(draft);
     schedule(draft);
 }
 
 /// Time passed.
 pub(crate) fn tick(draft: &mut Draft<'_>) {
+    quarantine::advance(draft);
     try_again(draft);
     retire(draft);
     sweep(draft);
     prepare(draft);
+    cordon::advance(draft);
 }
 
 /// Ends the avoidance of GPUs that had their rest, and looks whether somebody waited for them.
@@ -95,6 +100,7 @@ fn believable(draft: &Draft<'_>) -> Vec<GpuSnapshot> {
 /// Ends what rests on slices that the driver no longer has.
 pub(crate) fn lose_missing(draft: &mut Draft<'_>) {
     for gpu in believable(draft) {
+        whole::lose_cut(draft, &gpu);
         let records: Vec<(SliceKey, GrantedSlice, SliceUse)> = draft
             .state
             .slices
@@ -213,18 +219,19 @@ fn whole_slice(gpu: &GpuSnapshot, key: &SliceKey, instance: &GpuInstance) -> Opt
 }
 
 /// Gives back the room of slices that were idle too long.
-fn retire(draft: &mut Draft<'_>) {
+pub(crate) fn retire(draft: &mut Draft<'_>) {
     let (now, warm_for) = (draft.world.now, draft.world.policy.warm_for);
     for gpu in believable(draft) {
         if draft.state.avoided.contains(&gpu.uuid) {
             continue;
         }
+        let drained = cordon::is_draining(draft.state, &gpu.uuid);
         let mut ids = Vec::new();
         let mut keys = Vec::new();
         for (instance, used) in gpu.instances.iter().zip(uses(draft.state, &gpu)) {
             let key = SliceKey { gpu: gpu.uuid.clone(), placement: instance.placement };
             let idle = match draft.state.slices.get(&key).map(|record| record.used) {
-                Some(SliceUse::Warm { since }) => since.plus(warm_for) <= now,
+                Some(SliceUse::Warm { since }) => drained || since.plus(warm_for) <= now,
                 Some(SliceUse::Leased(_) | SliceUse::InPlan(_)) | None => false,
             };
             if idle && used == Use::Warm && !instance.is_busy() {
@@ -246,13 +253,16 @@ fn prepare(draft: &mut Draft<'_>) {
     if !draft.world.policy.auto_mig {
         return;
     }
-    let now = draft.world.now;
+    let claims = whole::claims(draft);
+    whole::turn(draft, &claims);
     for gpu in believable(draft) {
-        // Off, or enabled and waiting for the reset that puts it in force.
-        let off = matches!(gpu.mig, MigState::Supported { current: MigMode::Disabled, .. });
-        let attempts = draft.state.prepared.get(&gpu.uuid);
-        let rested = attempts.is_none_or(|attempts| attempts.due() <= now);
-        if !off || !rested {
+        // Off, or enabled and waiting for the reset that puts it in force, or turned off for
+        // somebody who did not wait for it.
+        let off = matches!(gpu.mig, MigState::Supported { .. }) && !gpu.mig.is_enabled();
+        let out = draft.state.cordons.contains_key(&gpu.uuid)
+            || draft.state.quarantine.contains_key(&gpu.uuid)
+            || claims.gpus.contains(&gpu.uuid);
+        if !off || out || !whole::may_be_cut(draft, &gpu) {
             continue;
         }
         let Ok(plan) = planner::plan_mode(&gpu, MigMode::Enabled, Purpose::Prepare) else {

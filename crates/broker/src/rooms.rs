@@ -13,8 +13,9 @@ use model::{
 use planner::{Hold, Occupant, Room, Want};
 
 use crate::command::World;
-use crate::request::RequestSpec;
+use crate::request::{RequestSpec, Wanted};
 use crate::state::{Lease, Phase, SliceKey, SliceUse, State};
+use crate::{bookings, whole};
 
 /// What an instance is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub fn usable(state: &State, gpu: &GpuSnapshot) -> bool {
         && !state.avoided.contains(&gpu.uuid)
         && !state.cordons.contains_key(&gpu.uuid)
         && !state.quarantine.contains_key(&gpu.uuid)
+        && state.whole_lease(&gpu.uuid).is_none()
 }
 
 fn record_matches(instance: &GpuInstance, slice: &crate::event::GrantedSlice) -> bool {
@@ -148,6 +150,12 @@ pub(crate) fn explain_spec(
     spec: &RequestSpec,
     rooms: &[Room],
 ) -> String {
+    if let Some(words) = bookings::explain(state, world, spec) {
+        return words;
+    }
+    if spec.wanted == Wanted::WholeGpu {
+        return whole::explain(state, world, spec);
+    }
     let want = want(spec, world, rooms);
     if !rooms.iter().enumerate().any(|(i, room)| room.usable && want.profile(i).is_some()) {
         return unusable_sentence(state, world, rooms, &want);
@@ -184,7 +192,7 @@ fn unusable_sentence(state: &State, world: &World<'_>, rooms: &[Room], want: &Wa
     if parts.is_empty() { "a GPU that can serve it".to_string() } else { join(&parts) }
 }
 
-fn unusable_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
+pub(crate) fn unusable_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
     if state.maintenance.contains(&gpu.uuid) {
         return "to be made ready for slices";
     }
@@ -198,6 +206,8 @@ fn unusable_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
         "to be put back into use by an administrator"
     } else if state.quarantine.contains_key(&gpu.uuid) {
         "to be well again"
+    } else if state.whole_lease(&gpu.uuid).is_some() {
+        "to be given back (a lease has all of it)"
     } else if state.avoided.contains(&gpu.uuid) {
         "to be tried again (the driver refused a change there)"
     } else if gpu.mig.needs_reset() {
@@ -210,7 +220,7 @@ fn unusable_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
 }
 
 /// `GPU 3`, `GPUs 1 and 3`, `GPUs 0 to 7`.
-fn gpu_list(gpus: &[u32]) -> String {
+pub(crate) fn gpu_list(gpus: &[u32]) -> String {
     match gpus {
         [only] => alloc::format!("GPU {only}"),
         [first, .., last]
@@ -225,7 +235,12 @@ fn gpu_list(gpus: &[u32]) -> String {
     }
 }
 
-fn occupant_sentence(state: &State, world: &World<'_>, room: &Room, part: PlacedProfile) -> String {
+pub(crate) fn occupant_sentence(
+    state: &State,
+    world: &World<'_>,
+    room: &Room,
+    part: PlacedProfile,
+) -> String {
     let gpu = world.observed.gpu(&room.gpu);
     let index = gpu.map(|gpu| gpu.index.to_string()).unwrap_or_default();
     let profile = room.geometry.profile(part.profile).map(|p| p.name.to_string());
@@ -251,7 +266,7 @@ fn occupant_sentence(state: &State, world: &World<'_>, room: &Room, part: Placed
     }
 }
 
-fn join(parts: &[String]) -> String {
+pub(crate) fn join(parts: &[String]) -> String {
     match parts {
         [] => String::new(),
         [only] => only.clone(),

@@ -6,7 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use model::{BookingId, LeaseId, PlacedProfile, Tenant};
+use model::{BookingId, GpuUuid, LeaseId, PlacedProfile, Tenant};
 use planner::{Choice, Room, Want};
 
 use crate::command::World;
@@ -19,7 +19,7 @@ use crate::quota::{self, Stake};
 use crate::request::{GpuSelector, RequestSpec, Wanted};
 use crate::rooms::want;
 use crate::state::State;
-use crate::{preempt, reserve};
+use crate::{preempt, reserve, whole};
 
 /// Why a request is not served now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,15 @@ pub(crate) enum Block {
     Cap,
     /// It uses a booking that has not begun, or that is not its own.
     Booking,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// There, in the rooms of a view.
+    Slices(usize, Vec<Choice>),
+    /// These GPUs.
+    Whole(Vec<GpuUuid>),
 }
 
 /// A request that was not served, in the order of service.
@@ -84,6 +93,21 @@ impl Pass {
         let found = want(spec, world, self.views.base());
         self.wants.push((spec.wanted, spec.gpu.clone(), arrangement, found.clone()));
         found
+    }
+
+    /// Where a request would go now, be it for slices or for whole GPUs, or why nowhere.
+    pub(crate) fn place(
+        &mut self,
+        state: &State,
+        world: &World<'_>,
+        id: Option<LeaseId>,
+        spec: &RequestSpec,
+    ) -> Result<Place, Block> {
+        if spec.wanted == Wanted::WholeGpu {
+            let held = self.held(&spec.tenant);
+            return whole::choose(state, world, id, spec, held).map(Place::Whole);
+        }
+        self.find(state, world, id, spec).map(|(view, choices)| Place::Slices(view, choices))
     }
 
     /// Where a request would go now, or why nowhere. `id` is its number, where it has one.
@@ -152,8 +176,14 @@ fn serve(draft: &mut Draft<'_>) -> Vec<Blocked> {
     while let Some(id) = turns.next() {
         let Some(lease) = draft.state.lease(id) else { continue };
         let tenant = lease.spec.tenant.clone();
-        match pass.find(draft.state, draft.world, Some(id), &lease.spec) {
-            Ok((view, choices)) => {
+        match pass.place(draft.state, draft.world, Some(id), &lease.spec) {
+            Ok(Place::Whole(gpus)) => {
+                whole::open_grant(draft, id, gpus);
+                turns.served();
+                release_kept(draft, id);
+                pass = Pass::new(draft.state, draft.world);
+            }
+            Ok(Place::Slices(view, choices)) => {
                 if open_grant(draft, id, pass.views.rooms(view), &choices) {
                     turns.served();
                     release_kept(draft, id);

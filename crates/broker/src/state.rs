@@ -161,6 +161,11 @@ impl Lease {
         }
     }
 
+    /// Whether it has a slice on a GPU, or all of it.
+    pub fn is_on(&self, gpu: &GpuUuid) -> bool {
+        self.slices.iter().any(|slice| slice.key.gpu == *gpu) || self.whole.contains(gpu)
+    }
+
     /// Whether it has slices or GPUs that nobody else may get.
     pub const fn holds_slices(&self) -> bool {
         matches!(self.phase, Phase::Active { .. } | Phase::Ending { .. })
@@ -248,6 +253,15 @@ pub struct Cordon {
     pub drained: bool,
 }
 
+/// What is known of a GPU's health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// What is wrong with it; `None` if nothing is.
+    pub trouble: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// Room kept free for a request that waits long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
@@ -294,6 +308,10 @@ pub struct State {
     pub cordons: BTreeMap<GpuUuid, Cordon>,
     /// GPUs that are lost or failing, with what is wrong.
     pub quarantine: BTreeMap<GpuUuid, String>,
+    /// GPUs that fail, or that failed and are still kept out of use.
+    pub health: BTreeMap<GpuUuid, Condition>,
+    /// When the mode of a GPU was last changed by us, or a lease of all of it ended.
+    pub turned: BTreeMap<GpuUuid, Timestamp>,
     /// The number of the next booking.
     pub next_booking: u64,
     /// Bookings that are not over.
@@ -335,6 +353,16 @@ impl State {
     /// Requests that wait, in the order of their arrival.
     pub fn queue(&self) -> impl Iterator<Item = &Lease> {
         self.leases.values().filter(|lease| lease.phase == Phase::Queued)
+    }
+
+    /// The lease that has all of a GPU, or is about to.
+    pub fn whole_lease(&self, gpu: &GpuUuid) -> Option<LeaseId> {
+        let coming = self.plans.values().find_map(|open| match &open.plan.purpose {
+            model::Purpose::Grant(lease) if open.whole.contains(gpu) => Some(*lease),
+            _ => None,
+        });
+        let has = |lease: &&Lease| lease.whole.contains(gpu);
+        coming.or_else(|| self.leases.values().find(has).map(|lease| lease.id))
     }
 
     /// The slice a plan provides at `key`, if any open plan does.

@@ -85,6 +85,20 @@ impl Board {
         self.pid.map_or(Ok(()), |pid| Err(Breach::HasProcesses { pid }))
     }
 
+    /// The GPU is whole, well and nobody's.
+    pub(crate) fn whole(&self) -> Result<(), Breach> {
+        self.healthy()?;
+        self.idle()?;
+        match self.mig {
+            MigState::Unsupported
+            | MigState::Supported { current: MigMode::Disabled, pending: MigMode::Disabled } => {
+                Ok(())
+            }
+            MigState::Supported { .. } if self.mig.needs_reset() => Err(Breach::ModePending),
+            MigState::Supported { .. } => Err(Breach::ModeOn),
+        }
+    }
+
     /// The mode is taken as in force afterwards; an executor that finds it pending stops there.
     pub(crate) fn set_mode(&mut self, mode: MigMode) -> Result<(), Breach> {
         if self.mig == MigState::Unsupported {

@@ -51,6 +51,25 @@ pub fn check(
     }
 }
 
+/// Proves that all of a GPU can be handed over as it is: nothing lies or runs there, nobody has it,
+/// and MIG is off.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_whole(
+    gpu: &GpuUuid,
+    snapshot: &NodeSnapshot,
+    protected: &Protected,
+) -> Result<(), Breach> {
+    if let Some(why) = protected.gpus.get(gpu) {
+        return Err(Breach::GpuProtected(*why));
+    }
+    if protected.any_on(gpu) {
+        return Err(Breach::HasProtected);
+    }
+    Board::new(snapshot.gpu(gpu).ok_or(Breach::NoSuchGpu)?).whole()
+}
+
 /// The rules that do not depend on what lies where: whose it is, and whether the GPU is well.
 fn allowed(
     step: &Step,

@@ -15,7 +15,7 @@ pub mod violation;
 
 mod check;
 
-pub use check::check;
+pub use check::{check, check_whole};
 pub use proof::{Difference, ExpectedCompute, ExpectedGpu, ExpectedInstance, Proof};
 pub use protect::{GpuProtection, InstanceProtection, Protected};
 pub use violation::{Breach, Violation};

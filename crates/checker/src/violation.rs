@@ -46,6 +46,9 @@ pub enum Breach {
     /// MIG mode is off.
     #[error("MIG mode is off at that moment")]
     ModeOff,
+    /// MIG mode is on, and the GPU should be a whole one.
+    #[error("MIG mode is on at that moment")]
+    ModeOn,
     /// The GPU itself changes while something lies on it.
     #[error("the GPU has {0} GPU instances at that moment")]
     HasInstances(usize),

@@ -379,6 +379,7 @@ impl Actor {
             | Event::Drained { .. }
             | Event::Quarantined { .. }
             | Event::QuarantineLifted { .. }
+            | Event::HealthNoted { .. }
             | Event::Booked { .. }
             | Event::BookingMoved { .. }
             | Event::BookingEnded { .. }

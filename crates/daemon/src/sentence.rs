@@ -128,6 +128,7 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
         | Event::Drained { .. }
         | Event::Quarantined { .. }
         | Event::QuarantineLifted { .. }
+        | Event::HealthNoted { .. }
         | Event::Booked { .. }
         | Event::BookingMoved { .. }
         | Event::BookingEnded { .. }

@@ -333,7 +333,7 @@ pub(crate) const fn end_kind(reason: &EndReason) -> EndKind {
         EndReason::GrantFailed(_) => EndKind::GrantFailed,
         EndReason::Rebooted => EndKind::Rebooted,
         EndReason::Idle { .. } => EndKind::Idle,
-        EndReason::Preempted { .. } => EndKind::Preempted,
+        EndReason::Preempted { .. } | EndReason::BookingBegins { .. } => EndKind::Preempted,
         EndReason::GpuLost(_) => EndKind::GpuLost,
         EndReason::Drained => EndKind::Drained,
         EndReason::BookingOver => EndKind::BookingOver,

@@ -89,6 +89,8 @@ pub struct Execution {
     id: PlanId,
     plan: Plan,
     targets: Vec<SliceTarget>,
+    /// GPUs it hands over as a whole.
+    whole: Vec<GpuUuid>,
     gpus: Vec<GpuUuid>,
     state: Arc<State>,
     reached: Reached,
@@ -97,9 +99,10 @@ pub struct Execution {
 impl Execution {
     /// A plan that was opened in the journal, with the records as they were then.
     pub fn new(id: PlanId, plan: Plan, state: Arc<State>) -> Self {
-        let targets = state.plans.get(&id).map(|open| open.targets.clone()).unwrap_or_default();
-        let gpus = gpus_of(&plan, &targets);
-        Self { id, plan, targets, gpus, state, reached: Reached::Decided }
+        let open = state.plans.get(&id).map(|open| (open.targets.clone(), open.whole.clone()));
+        let (targets, whole) = open.unwrap_or_default();
+        let gpus = gpus_of(&plan, &targets, &whole);
+        Self { id, plan, targets, whole, gpus, state, reached: Reached::Decided }
     }
 
     /// The plan's number.
@@ -185,6 +188,7 @@ impl Execution {
         let node = reading::node_of(seen);
         let words = |given_up: GivenUp| given_up.error;
         reading::prove(&self.state, &self.plan, &node).map_err(words)?;
+        reading::prove_whole(&self.state, &self.whole, &node).map_err(words)?;
         let read = |target| reading::read_back(&node, target).map_err(words);
         self.targets.iter().map(read).collect()
     }
@@ -192,6 +196,7 @@ impl Execution {
     fn begin(&self, machine: &dyn Machine) -> Result<(NodeSnapshot, Proof), GivenUp> {
         let before = reading::look(machine, &self.gpus)?;
         let proof = reading::prove(&self.state, &self.plan, &before)?;
+        reading::prove_whole(&self.state, &self.whole, &before)?;
         Ok((before, proof))
     }
 
@@ -203,6 +208,7 @@ impl Execution {
                 GivenUp::before(format!("reading back shows otherwise: {}", words.join("; ")))
             })?;
         }
+        reading::prove_whole(&self.state, &self.whole, &after)?;
         self.targets.iter().map(|target| reading::read_back(&after, target)).collect()
     }
 }
@@ -215,9 +221,10 @@ fn over(result: Result<Vec<GrantedSlice>, GivenUp>) -> (Reached, Progress) {
     (Reached::Over(progress.clone()), progress)
 }
 
-fn gpus_of(plan: &Plan, targets: &[SliceTarget]) -> Vec<GpuUuid> {
+fn gpus_of(plan: &Plan, targets: &[SliceTarget], whole: &[GpuUuid]) -> Vec<GpuUuid> {
     let targets = targets.iter().map(|target| &target.key.gpu);
-    let mut gpus: Vec<GpuUuid> = plan.gpus().into_iter().chain(targets).cloned().collect();
+    let mut gpus: Vec<GpuUuid> =
+        plan.gpus().into_iter().chain(targets).chain(whole).cloned().collect();
     gpus.sort();
     gpus.dedup();
     gpus

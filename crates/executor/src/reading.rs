@@ -3,7 +3,7 @@
 //! Must never take an old picture for a new one.
 
 use broker::{GrantedSlice, SliceTarget, State, Use};
-use checker::{InstanceProtection, Proof, Protected};
+use checker::{GpuProtection, InstanceProtection, Proof, Protected};
 use model::{GpuSnapshot, GpuUuid, Health, NodeSnapshot, Plan, Timestamp};
 
 use crate::perform::chain;
@@ -44,7 +44,34 @@ pub(crate) fn node_of(gpus: Vec<GpuSnapshot>) -> NodeSnapshot {
 
 /// Has the checker prove the plan against the machine as it is now.
 pub(crate) fn prove(state: &State, plan: &Plan, before: &NodeSnapshot) -> Result<Proof, GivenUp> {
+    checker::check(plan, before, &protected(state, before)).map_err(|violations| {
+        let words: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        GivenUp::before(format!("the plan does not hold any more: {}", words.join("; ")))
+    })
+}
+
+/// Has the checker prove that GPUs can be handed over as a whole.
+pub(crate) fn prove_whole(
+    state: &State,
+    gpus: &[GpuUuid],
+    seen: &NodeSnapshot,
+) -> Result<(), GivenUp> {
+    let protected = protected(state, seen);
+    for gpu in gpus {
+        checker::check_whole(gpu, seen, &protected)
+            .map_err(|breach| GivenUp::before(format!("{gpu} is not free as a whole: {breach}")))?;
+    }
+    Ok(())
+}
+
+/// What records say must stay.
+fn protected(state: &State, before: &NodeSnapshot) -> Protected {
     let mut protected = Protected::nothing();
+    for lease in state.leases.values() {
+        for gpu in &lease.whole {
+            protected = protected.with_gpu(gpu.clone(), GpuProtection::Leased(lease.id));
+        }
+    }
     for gpu in &before.gpus {
         for (instance, used) in gpu.instances.iter().zip(broker::uses(state, gpu)) {
             let why = match used {
@@ -55,10 +82,7 @@ pub(crate) fn prove(state: &State, plan: &Plan, before: &NodeSnapshot) -> Result
             protected = protected.with_instance(gpu.uuid.clone(), instance.id, why);
         }
     }
-    checker::check(plan, before, &protected).map_err(|violations| {
-        let words: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        GivenUp::before(format!("the plan does not hold any more: {}", words.join("; ")))
-    })
+    protected
 }
 
 /// The slice at a target as the driver shows it: one compute instance over the whole GPU instance,

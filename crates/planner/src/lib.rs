@@ -28,7 +28,7 @@ pub use choose::{Choice, Want};
 pub use forecast::Forecast;
 pub use policy::Policy;
 pub use room::{Hold, Occupant, Planner, Room};
-pub use steps::{PlanError, plan_grant, plan_mode, plan_retire};
+pub use steps::{PlanError, plan_grant, plan_mode, plan_retire, plan_whole};
 pub use tables::{ClassId, GeometryTables, PartId};
 pub use target::{Best, Desired, Impossible, Report};
 pub use verdict::{Blocker, Verdict};

@@ -146,6 +146,28 @@ pub fn plan_mode(gpu: &GpuSnapshot, mode: MigMode, purpose: Purpose) -> Result<P
     Ok(Plan { purpose, steps: alloc::vec![step] })
 }
 
+/// The steps that make a GPU a whole one: idle instances go, then MIG mode is disabled, or, where
+/// that is pending, the GPU is reset.
+///
+/// # Errors
+/// [`PlanError::NoGeometry`] where the GPU cannot do MIG, [`PlanError::Occupied`] where anything
+/// else lies or runs on it, and those of [`plan_retire`].
+pub fn plan_whole(
+    gpu: &GpuSnapshot,
+    idle: &[GpuInstanceId],
+    purpose: Purpose,
+) -> Result<Plan, PlanError> {
+    let Plan { purpose, mut steps } = plan_retire(gpu, idle, purpose)?;
+    let stays = |instance: &GpuInstance| !idle.contains(&instance.id);
+    if gpu.instances.iter().any(stays) {
+        return Err(PlanError::Occupied(gpu.uuid.clone()));
+    }
+    let bare = GpuSnapshot { instances: Vec::new(), ..gpu.clone() };
+    let plan = plan_mode(&bare, MigMode::Disabled, purpose)?;
+    steps.extend(plan.steps);
+    Ok(Plan { purpose: plan.purpose, steps })
+}
+
 pub(crate) fn geometry(gpu: &GpuSnapshot) -> Result<&Geometry, PlanError> {
     gpu.geometry.as_deref().ok_or_else(|| PlanError::NoGeometry(gpu.uuid.clone()))
 }

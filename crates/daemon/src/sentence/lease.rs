@@ -43,6 +43,7 @@ pub(crate) fn reason(reason: &NoticeReason, observed: &NodeSnapshot) -> String {
             format!("{for_lease} with a better right needs the room")
         }
         NoticeReason::Drained { gpu } => format!("{} is to be emptied", super::gpu(observed, gpu)),
+        NoticeReason::Booked { booking } => format!("its place is booked ({booking})"),
         NoticeReason::Move { for_lease: Some(lease) } => format!("{lease} needs the room"),
         NoticeReason::Move { for_lease: None } => "larger slices would fit then".to_owned(),
     }

@@ -29,6 +29,12 @@ pub(super) fn of_room(event: &Event, observed: &NodeSnapshot) -> String {
         Event::Quarantined { gpu: uuid, why } => {
             format!("{} is kept out of use: {why}", gpu(observed, uuid))
         }
+        Event::HealthNoted { gpu: uuid, trouble: Some(words) } => {
+            format!("{} fails: {words}", gpu(observed, uuid))
+        }
+        Event::HealthNoted { gpu: uuid, trouble: None } => {
+            format!("{} answers well", gpu(observed, uuid))
+        }
         Event::QuarantineLifted { gpu: uuid } => format!("{} is well again", gpu(observed, uuid)),
         Event::Booked { booking, spec, places: kept, whole } => {
             format!(

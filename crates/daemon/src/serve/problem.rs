@@ -136,6 +136,8 @@ impl From<Refusal> for Failure {
             Refusal::TooManyWaiting(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::NoRoomNow { .. }
             | Refusal::MigOff(_)
+            | Refusal::MigOn(_)
+            | Refusal::BookingInUse { .. }
             | Refusal::NameTaken { .. }
             | Refusal::CannotBook(_)
             | Refusal::WrongPhase { .. } => StatusCode::CONFLICT,

@@ -3,7 +3,7 @@
 //! Must never do a step that was not proven, nor skip the reading back.
 
 use broker::{Command, GrantedSlice, SliceKey, SliceTarget, Use, uses};
-use checker::{InstanceProtection, Proof, Protected};
+use checker::{GpuProtection, InstanceProtection, Proof, Protected};
 use model::{GpuUuid, Health, Plan, PlanId, Step};
 
 use super::{Origin, Process, Rig};
@@ -14,10 +14,17 @@ pub(crate) struct Running {
     pub(crate) id: PlanId,
     pub(crate) plan: Plan,
     pub(crate) targets: Vec<SliceTarget>,
+    pub(crate) whole: Vec<GpuUuid>,
     pub(crate) proof: Option<Proof>,
     pub(crate) done: usize,
     /// Whether anybody else touched its GPUs since the snapshot it was decided on.
     pub(crate) disturbed: bool,
+}
+
+impl Running {
+    pub(crate) fn gpus(&self) -> Vec<GpuUuid> {
+        gpus_of(&self.plan, &self.targets, &self.whole)
+    }
 }
 
 /// How one act of the executor goes.
@@ -34,13 +41,11 @@ pub(crate) enum Advance {
 impl Rig {
     /// Whether the executor may work on this plan now: plans on one GPU come one after the other.
     pub(crate) fn may_advance(&self, at: usize) -> bool {
-        let own = gpus_of(&self.running[at].plan, &self.running[at].targets);
+        let own = self.running[at].gpus();
         let started = |other: &Running| other.proof.is_some();
         started(&self.running[at])
             || self.running.iter().enumerate().all(|(index, other)| {
-                index == at
-                    || !started(other)
-                    || gpus_of(&other.plan, &other.targets).iter().all(|gpu| !own.contains(gpu))
+                index == at || !started(other) || other.gpus().iter().all(|gpu| !own.contains(gpu))
             })
     }
 
@@ -108,7 +113,12 @@ impl Rig {
     fn prove(&self, at: usize) -> Result<Proof, String> {
         let running = &self.running[at];
         let mut protected = Protected::nothing();
-        for gpu in gpus_of(&running.plan, &running.targets) {
+        for lease in self.state.leases.values() {
+            for gpu in &lease.whole {
+                protected = protected.with_gpu(gpu.clone(), GpuProtection::Leased(lease.id));
+            }
+        }
+        for gpu in running.gpus() {
             let gpu = self.machine.gpu(&gpu);
             if gpu.health == Health::Lost {
                 return Err("the GPU is lost".into());
@@ -122,6 +132,9 @@ impl Rig {
                 protected = protected.with_instance(gpu.uuid.clone(), instance.id, why);
             }
         }
+        for gpu in &running.whole {
+            checker::check_whole(gpu, &self.machine.node, &protected).map_err(|e| e.to_string())?;
+        }
         checker::check(&running.plan, &self.machine.node, &protected).map_err(|violations| {
             violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         })
@@ -130,7 +143,10 @@ impl Rig {
     fn read_back(&mut self, at: usize) {
         let running = &self.running[at];
         let proof = running.proof.as_ref().expect("proven");
+        let nothing = Protected::nothing();
+        let is_whole = |gpu| checker::check_whole(gpu, &self.machine.node, &nothing).is_ok();
         let matches = running.plan.steps.is_empty() || proof.matches(&self.machine.node).is_ok();
+        let matches = matches && running.whole.iter().all(is_whole);
         let slices: Option<Vec<GrantedSlice>> =
             running.targets.iter().map(|target| self.slice_at(target)).collect();
         if let Some(slices) = slices.filter(|_| matches) {
@@ -168,16 +184,17 @@ impl Rig {
 
     /// The broker sees the GPUs as they are before it hears of the end of a plan.
     fn after_plan(&mut self, running: &Running) {
-        let gpus = gpus_of(&running.plan, &running.targets);
+        let gpus = running.gpus();
         if self.look_at(Some(&gpus)) {
             self.own(Command::Observed);
         }
     }
 }
 
-pub(crate) fn gpus_of(plan: &Plan, targets: &[SliceTarget]) -> Vec<GpuUuid> {
+pub(crate) fn gpus_of(plan: &Plan, targets: &[SliceTarget], whole: &[GpuUuid]) -> Vec<GpuUuid> {
     let targets = targets.iter().map(|target| &target.key.gpu);
-    let mut gpus: Vec<GpuUuid> = plan.gpus().into_iter().chain(targets).cloned().collect();
+    let mut gpus: Vec<GpuUuid> =
+        plan.gpus().into_iter().chain(targets).chain(whole).cloned().collect();
     gpus.sort();
     gpus.dedup();
     gpus

@@ -2,7 +2,7 @@
 //!
 //! Must never be weakened for a seed: a seed that breaks one of these has found something.
 
-use broker::{Phase, SliceUse};
+use broker::{Event, Phase, SliceUse};
 use model::{Purpose, Step};
 
 use super::{Origin, Rig};
@@ -15,6 +15,9 @@ pub(crate) fn check(rig: &Rig) {
     plans_and_phases_agree(rig);
     every_instance_of_ours_is_explained(rig);
     nobody_is_on_the_slice_of_another(rig);
+    whole_gpus_have_no_slices(rig);
+    nothing_goes_to_gpus_out_of_use(rig);
+    booked_places_are_free_in_time(rig);
 }
 
 fn records_do_not_overlap(rig: &Rig) {
@@ -29,7 +32,8 @@ fn records_do_not_overlap(rig: &Rig) {
 
 fn leases_and_records_agree(rig: &Rig) {
     for lease in rig.state.leases.values() {
-        assert_eq!(lease.holds_slices(), !lease.slices.is_empty(), "{lease:?}");
+        let has = !lease.slices.is_empty() || !lease.whole.is_empty();
+        assert_eq!(lease.holds_slices(), has, "{lease:?}");
         for slice in &lease.slices {
             let record = rig.state.slices.get(&slice.key);
             let record = record.expect("a leased slice has a record");
@@ -51,6 +55,67 @@ fn leased_slices_exist(rig: &Rig) {
         for slice in &lease.slices {
             let there = rig.machine.exists(slice) || rig.stolen.contains(&slice.key);
             assert!(there, "{} has {slice:?}, which does not exist", lease.id);
+        }
+    }
+}
+
+/// Nobody else has anything on a GPU that a lease has all of.
+fn whole_gpus_have_no_slices(rig: &Rig) {
+    for lease in rig.state.leases.values() {
+        for gpu in &lease.whole {
+            let others = rig.state.leases.values().filter(|other| other.id != lease.id);
+            for other in others {
+                assert!(!other.is_on(gpu), "{} and {} share {gpu}", lease.id, other.id);
+            }
+            let record = rig.state.slices.keys().find(|key| key.gpu == *gpu);
+            assert!(record.is_none(), "{record:?} lies on a GPU of {}", lease.id);
+        }
+    }
+    for process in &rig.machine.processes {
+        let Some(id) = process.lease else { continue };
+        for gpu in &process.whole {
+            let has = rig.state.lease(id).is_some_and(|lease| lease.whole.contains(gpu));
+            assert!(has, "{process:?} is on {gpu}, which {id} no longer has");
+        }
+    }
+}
+
+/// The newest plan, when it was just opened, grants nothing on a GPU that is out of use.
+fn nothing_goes_to_gpus_out_of_use(rig: &Rig) {
+    let Some(Event::PlanOpened { steps, targets, whole, .. }) = rig.journal.last().map(|s| &s.event)
+    else {
+        return;
+    };
+    if !matches!(steps.purpose, Purpose::Grant(_) | Purpose::Warm) {
+        return;
+    }
+    for gpu in targets.iter().map(|target| &target.key.gpu).chain(whole) {
+        let out = rig.state.cordons.contains_key(gpu) || rig.state.quarantine.contains_key(gpu);
+        assert!(!out, "{gpu} is out of use and gets {targets:?}");
+    }
+}
+
+/// A booking can be kept: whoever is on its places ends by itself before, or agreed to be ended,
+/// or is ending. GPUs that fail or are cordoned break a booking, and so do strangers.
+fn booked_places_are_free_in_time(rig: &Rig) {
+    for booking in rig.state.bookings.values() {
+        let from = booking.spec.from;
+        for lease in rig.state.leases.values() {
+            let Phase::Active { .. } = lease.phase else { continue };
+            let across = booking.places.iter().any(|place| {
+                let key = &place.key;
+                let over = |slice: &broker::GrantedSlice| {
+                    slice.key.gpu == key.gpu && slice.key.placement.overlaps(key.placement)
+                };
+                lease.slices.iter().any(over) || lease.whole.contains(&key.gpu)
+            });
+            let across = across || booking.whole.iter().any(|gpu| lease.is_on(gpu));
+            let other = lease.spec.terms.booking.and_then(|id| rig.state.bookings.get(&id));
+            let own = lease.spec.terms.booking == Some(booking.id);
+            let before = other.is_some_and(|other| other.spec.until <= from);
+            let limit = lease.deadline().is_some_and(|end| end <= from);
+            let fine = own || before || limit || lease.spec.terms.preemptible;
+            assert!(!across || fine, "{} is on a place of {booking:?}", lease.id);
         }
     }
 }

@@ -10,7 +10,7 @@ mod shorthand;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use broker::{GrantedSlice, SliceKey, Stage, StepOutcome};
+use broker::{GrantedSlice, Lease, SliceKey, Stage, StepOutcome};
 use model::{
     ComputeInstance, ComputeInstanceId, Geometry, GpuIndex, GpuInstance, GpuInstanceId, GpuMinor,
     GpuProcess, GpuSnapshot, GpuUuid, Health, Layout, LeaseId, MemoryMib, MigMode, MigState,
@@ -20,6 +20,9 @@ use model::{
 pub(crate) use executor::Advance;
 pub(crate) use invariants::check;
 pub(crate) use rig::{PEER_ADMIN, Rig, peer};
+
+/// Pids above this one are of processes that the machine keeps track of.
+pub(crate) const FIRST_PID: u32 = 100;
 
 /// Who made an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub(crate) struct Process {
     /// The lease it inherited; `None` for a stranger.
     pub(crate) lease: Option<LeaseId>,
     pub(crate) on: Vec<SliceKey>,
+    /// GPUs that it uses as a whole.
+    pub(crate) whole: Vec<GpuUuid>,
     /// Whether NVML lists it; otherwise it has the device open and no context yet.
     pub(crate) listed: bool,
     /// The first measure that ends it; `None` for one that nothing ends.
@@ -251,11 +256,13 @@ impl Machine {
         self.list();
     }
 
-    /// Everybody who uses `slices` or inherited the lease, in words.
-    pub(crate) fn holders(&self, lease: LeaseId, slices: &[GrantedSlice]) -> Vec<String> {
+    /// Everybody who uses slices or GPUs of a lease or inherited it, in words.
+    pub(crate) fn holders(&self, lease: &Lease) -> Vec<String> {
+        let slices = &lease.slices;
         let holds = |process: &&Process| {
             let on = slices.iter().any(|slice| process.on.contains(&slice.key));
-            on || process.lease == Some(lease)
+            let whole = process.whole.iter().any(|gpu| lease.whole.contains(gpu));
+            on || whole || process.lease == Some(lease.id)
         };
         self.processes.iter().filter(holds).map(|p| format!("pid {}", p.pid)).collect()
     }
@@ -263,6 +270,10 @@ impl Machine {
     /// Writes the processes into the snapshot as NVML lists them.
     fn list(&mut self) {
         for gpu in &mut self.node.gpus {
+            let tracked = |pid: u32| pid > FIRST_PID;
+            gpu.processes.retain(|process| !tracked(process.pid));
+            let whole = self.processes.iter().filter(|p| p.listed && p.whole.contains(&gpu.uuid));
+            gpu.processes.extend(whole.map(|p| GpuProcess { pid: p.pid, memory: None }));
             for instance in &mut gpu.instances {
                 let key = SliceKey { gpu: gpu.uuid.clone(), placement: instance.placement };
                 let here = self.processes.iter().filter(|p| p.listed && p.on.contains(&key));

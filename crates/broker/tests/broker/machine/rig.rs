@@ -13,7 +13,7 @@ use model::{BootId, GpuUuid, LeaseId, Millis, NodeSnapshot, ProcessId, Timestamp
 use planner::{Forecast, Planner};
 
 use super::executor::{Running, gpus_of};
-use super::{Advance, Machine, Origin, check};
+use super::{Advance, FIRST_PID, Machine, Origin, check};
 
 pub(crate) const PEER_ADMIN: Peer = Peer { uid: Uid::new(0), admin: true };
 
@@ -87,7 +87,7 @@ impl Rig {
             signals: Vec::new(),
             stale: BTreeSet::new(),
             stolen: BTreeSet::new(),
-            next_pid: 100,
+            next_pid: FIRST_PID,
             protected: false,
             notified: Vec::new(),
         };
@@ -167,10 +167,11 @@ impl Rig {
             self.due.push(effect);
             return;
         };
-        let targets = self.state.plans.get(&id).map(|open| open.targets.clone());
-        let targets = targets.unwrap_or_default();
-        let disturbed = gpus_of(&plan, &targets).iter().any(|gpu| self.stale.contains(gpu));
-        self.running.push(Running { id, plan, targets, proof: None, done: 0, disturbed });
+        let open = self.state.plans.get(&id);
+        let open = open.map(|open| (open.targets.clone(), open.whole.clone()));
+        let (targets, whole) = open.unwrap_or_default();
+        let disturbed = gpus_of(&plan, &targets, &whole).iter().any(|gpu| self.stale.contains(gpu));
+        self.running.push(Running { id, plan, targets, whole, proof: None, done: 0, disturbed });
     }
 
     /// An event that a command of another kind would have led to.
@@ -183,7 +184,7 @@ impl Rig {
     pub(crate) fn disturb(&mut self, gpu: &GpuUuid) {
         self.stale.insert(gpu.clone());
         for running in &mut self.running {
-            running.disturbed |= gpus_of(&running.plan, &running.targets).contains(gpu);
+            running.disturbed |= running.gpus().contains(gpu);
         }
     }
 
@@ -206,10 +207,8 @@ impl Rig {
                 self.stale.extend(gpus);
             }
             Effect::Look { lease } => {
-                let Some(slices) = self.state.lease(lease).map(|lease| lease.slices.clone()) else {
-                    return;
-                };
-                let found = Emptiness { held_by: self.machine.holders(lease, &slices) };
+                let Some(held) = self.state.lease(lease) else { return };
+                let found = Emptiness { held_by: self.machine.holders(held) };
                 self.own(Command::Looked { lease, found });
             }
         }
@@ -235,7 +234,7 @@ impl Rig {
     pub(crate) fn look_at(&mut self, only: Option<&[GpuUuid]>) -> bool {
         let open = self.state.plans.values();
         let busy: BTreeSet<GpuUuid> =
-            open.flat_map(|open| gpus_of(&open.plan, &open.targets)).collect();
+            open.flat_map(|open| gpus_of(&open.plan, &open.targets, &open.whole)).collect();
         let mut news = false;
         for known in &mut self.observed.gpus {
             let meant = only.is_none_or(|only| only.contains(&known.uuid));

@@ -79,11 +79,12 @@ impl Rig {
     ) -> ProcessId {
         let process = self.new_process();
         let on: Vec<SliceKey> = self.lease(id).slices.iter().map(|s| s.key.clone()).collect();
-        for key in &on {
-            self.disturb(&key.gpu);
+        let whole = self.lease(id).whole.clone();
+        for gpu in on.iter().map(|key| &key.gpu).chain(&whole) {
+            self.disturb(gpu);
         }
         let pid = process.pid;
-        self.machine.start(Process { pid, lease: Some(id), on, listed, dies_of });
+        self.machine.start(Process { pid, lease: Some(id), on, whole, listed, dies_of });
         process
     }
 
@@ -97,8 +98,8 @@ impl Rig {
     /// A process that belongs to nobody's lease, on an instance.
     pub(crate) fn stranger_on(&mut self, key: &SliceKey) -> u32 {
         let pid = self.new_process().pid;
-        let (lease, on, dies_of) = (None, vec![key.clone()], None);
-        self.machine.start(Process { pid, lease, on, listed: true, dies_of });
+        let (lease, on, whole, dies_of) = (None, vec![key.clone()], Vec::new(), None);
+        self.machine.start(Process { pid, lease, on, whole, listed: true, dies_of });
         self.disturb(&key.gpu);
         pid
     }
