@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::hands::Hands;
 use crate::published::Published;
+use crate::retention::Retention;
 use crate::settings::Settings;
 
 /// Commands decided before one commit: enough to share the cost of a commit among a crowd, few
@@ -64,6 +65,8 @@ pub(crate) enum Message {
     History { lease: LeaseId, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
     /// The configuration was read anew; these are the rules from now on.
     Configured { settings: Arc<Settings>, policy: Arc<Policy> },
+    /// An administrator should know this.
+    Warn(String),
     /// Answer, to show that somebody is there.
     Alive(oneshot::Sender<()>),
     /// Leave.
@@ -103,6 +106,7 @@ pub(crate) struct Actor {
     /// Which looks still count.
     pub(crate) looks: Looks,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) retention: Retention,
     /// Whether something is known that the others have not been told.
     pub(crate) unpublished: bool,
 }
@@ -129,6 +133,7 @@ impl Actor {
                     let messages: Vec<Message> = std::iter::once(first).chain(more).collect();
                     for message in messages {
                         if matches!(message, Message::Stop) {
+                            self.end();
                             return;
                         }
                         self.take(message, &mut batch);
@@ -143,6 +148,15 @@ impl Actor {
                 batch.push(Envelope::own(Command::Tick));
             }
             unwritten.extend(self.decide_all(batch));
+            let kept = self.settings.config.journal.retention;
+            self.retention.turn(&mut self.journal, &self.state, kept, self.clock.now());
+        }
+    }
+
+    /// The next start need not check the journal.
+    fn end(&mut self) {
+        if let Err(error) = self.journal.end() {
+            tracing::debug!(%error, "the end cannot be noted");
         }
     }
 
@@ -185,7 +199,13 @@ impl Actor {
             Message::Configured { settings, policy } => {
                 self.settings = settings;
                 self.policy = policy;
+                self.retention.hurry();
                 // Whoever waits may be served by the new rules at once.
+                self.unpublished = true;
+                batch.push(Envelope::own(Command::Tick));
+            }
+            Message::Warn(warning) => {
+                Arc::make_mut(&mut self.warnings).push(warning);
                 self.unpublished = true;
                 batch.push(Envelope::own(Command::Tick));
             }

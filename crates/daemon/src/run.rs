@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -34,6 +34,7 @@ use crate::observer;
 use crate::options::{DaemonError, GpuSource, Options};
 use crate::published::Published;
 use crate::readers::Readers;
+use crate::retention::Retention;
 use crate::searcher::{self, Searcher};
 use crate::serve::{self, App, Doors, Edge, Guard, Hosts, NetworkDoor, Rates};
 use crate::settings::{self, Reloader, Settings};
@@ -135,6 +136,7 @@ async fn serve(
     let Parts { machine, boot, clock, observed, opened } = parts;
     // Numbers of a journal that was lost may live on in processes; none of them comes again.
     let numbers_from = opened.set_aside.as_ref().map_or(1, |_| seconds_since_2025(clock.now()));
+    let unchecked = opened.unchecked;
     let others = matches!(options.gpus, GpuSource::Real);
     let epoch = Arc::new(AtomicU64::new(0));
     let ends = inbox.clone();
@@ -204,6 +206,9 @@ async fn serve(
             .map_err(|source| DaemonError::System { what: "listen for signals", source })?;
     tracing::info!(socket = %options.socket.display(), "listening");
     notify::ready("lends slices");
+    if unchecked {
+        check_meanwhile(options.state_dir.join("journal.db"), inbox.clone());
+    }
     let reloads = tokio::spawn(reloader.serve());
     let watchdog = tokio::spawn(notify::watchdog(inbox.clone()));
     let idle = leave_when_idle(options.leave_when_idle, app.clone(), published);
@@ -234,6 +239,21 @@ async fn serve(
     let _ = tokio::task::spawn_blocking(move || actor.thread.join()).await;
     tracing::info!("ending; leases stay as they are");
     result
+}
+
+/// Checks a large journal while it is in use.
+fn check_meanwhile(journal: PathBuf, inbox: Sender<Message>) {
+    std::thread::spawn(move || {
+        let warning = match store::check(&journal) {
+            Ok(Ok(())) => return,
+            Ok(Err(damage)) => format!(
+                "the journal is damaged ({damage}); the next start sets it aside if it cannot be read"
+            ),
+            Err(error) => format!("the journal could not be checked: {error}"),
+        };
+        tracing::error!("{warning}");
+        let _ = inbox.send(Message::Warn(warning));
+    });
 }
 
 /// What the API holds its callers to.
@@ -308,6 +328,7 @@ fn start_actor(
         warnings: first.warnings,
         looks: Looks::new(epoch),
         settings: first.settings,
+        retention: Retention::default(),
         unpublished: false,
     };
     actor.learn_geometries(&first.observed);
@@ -344,7 +365,7 @@ async fn take_over(
 }
 
 /// The path of the socket without links; it need not exist yet.
-fn canonical(socket: &Path) -> std::path::PathBuf {
+fn canonical(socket: &Path) -> PathBuf {
     let folder = socket.parent().and_then(|folder| folder.canonicalize().ok());
     match (folder, socket.file_name()) {
         (Some(folder), Some(name)) => folder.join(name),

@@ -8,11 +8,13 @@ use std::sync::mpsc::Sender;
 
 use broker::{Amount, Policy, Priority, TenantRules};
 use config::{Config, Effective, Sources};
+use host::{Groups, Users};
 use model::{Tenant, Timestamp};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actor::Message;
 use crate::log::Log;
+use crate::members::Members;
 use crate::notify;
 
 /// The configuration in force, and what became of the newest attempt to change it.
@@ -22,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) config: Config,
     /// The file, if there is one.
     pub(crate) file: Option<PathBuf>,
+    /// Whom it names.
+    pub(crate) members: Members,
     /// How often it was read.
     pub(crate) loads: u64,
     /// What was wrong with the newest reading; the one before is in force.
@@ -36,6 +40,7 @@ impl Settings {
         Self {
             config: effective.config.clone(),
             file: effective.file.clone(),
+            members: members(&effective.config),
             loads: 1,
             ..Self::default()
         }
@@ -58,12 +63,26 @@ impl Settings {
                 "the new configuration makes no sense and the one before stays in force: {first}{more}"
             ));
         }
+        if !self.members.unknown.is_empty() {
+            let unknown = self.members.unknown.join("; ");
+            warnings.push(format!(
+                "the configuration names whom this machine does not know: {unknown}"
+            ));
+        }
         if !self.restart.is_empty() {
             let keys = self.restart.join(", ");
             warnings.push(format!("changed in the configuration, and needs a restart: {keys}"));
         }
         warnings
     }
+}
+
+fn members(config: &Config) -> Members {
+    let members = Members::of(config, &Users::load(), &Groups::load());
+    for unknown in &members.unknown {
+        tracing::warn!("configuration: {unknown}");
+    }
+    members
 }
 
 /// The broker's rules.
@@ -185,6 +204,7 @@ impl Reloader {
         self.settings.problems = Vec::new();
         self.settings.file.clone_from(&newer.file);
         self.settings.config = with_fixed(newer.config.clone(), &self.started.config);
+        self.settings.members = members(&self.settings.config);
         self.current = newer;
         tracing::info!("the configuration was read anew");
     }
@@ -227,10 +247,11 @@ mod tests {
         let newer = read(
             "[daemon]\nshared = true\nsocket = \"/x\"\nadmin_socket = \"/y\"\ngrace = \"1s\"\n\
              [tcp]\nlisten = \"127.0.0.1:1\"\ncertificate = \"/c\"\nkey = \"/k\"\n\
-             [journal]\ndurability = \"power\"\nretention = \"1d\"\n[cdi]\npath = \"/z\"\n",
+             [journal]\ndurability = \"power\"\nretention = \"1d\"\n[cdi]\npath = \"/z\"\n\
+             [limits]\nconnections = 1\ncalls_per_second = 1\nburst = 1\n",
         );
         let changed = started.changes(&newer);
-        assert_eq!(changed.iter().filter(|change| !change.live).count(), 8, "{changed:?}");
+        assert_eq!(changed.iter().filter(|change| !change.live).count(), 11, "{changed:?}");
         let merged = with_fixed(newer.config.clone(), &started.config);
         let mut wanted = started.config;
         wanted.daemon.grace = newer.config.daemon.grace;

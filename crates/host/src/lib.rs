@@ -7,7 +7,8 @@
 pub mod access;
 pub mod cgroups;
 pub mod clock;
-pub mod holders;
+pub mod groups;
+mod holders;
 pub mod nodes;
 pub mod paths;
 pub mod processes;
@@ -16,6 +17,7 @@ pub mod root;
 pub mod users;
 
 pub use clock::{ClockRecord, DaemonClock};
+pub use groups::Groups;
 pub use holders::{Holder, Holders, Incomplete, holders_of};
 pub use paths::{Machine, MachineName, Places, Surroundings};
 pub use processes::{PidFd, ProcessDescription, ProcessError};

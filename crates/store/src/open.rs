@@ -12,23 +12,15 @@ use model::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use crate::journal::{EVENT_VERSION, Journal, StoreError, explain, recorded};
+use crate::migrate::migrate;
+use crate::retention::take_end;
 
-/// The format of the tables. A journal with a higher one is refused, with a lower one migrated.
-const FORMAT: u32 = 1;
+/// A journal up to this size is checked whole before it is used after an end that was not well;
+/// that takes a tenth of a second or so. A larger one is checked by whoever opened it, meanwhile.
+const CHECKED_AT_ONCE: u64 = 64 << 20;
 
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-    CREATE TABLE IF NOT EXISTS events (
-        seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, version INTEGER NOT NULL,
-        lease INTEGER, body TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX IF NOT EXISTS events_of_lease ON events (lease) WHERE lease IS NOT NULL;
-    CREATE TABLE IF NOT EXISTS states (seq INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
-    CREATE TABLE IF NOT EXISTS keys (
-        uid INTEGER NOT NULL, key TEXT NOT NULL, lease INTEGER NOT NULL, at INTEGER NOT NULL,
-        PRIMARY KEY (uid, key)
-    ) STRICT, WITHOUT ROWID;
-";
+/// Where the highest version of an event in the journal is noted.
+const NEWEST_EVENT: &str = "newest_event";
 
 /// What an acknowledged event survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,6 +52,8 @@ pub struct Opened {
     pub last_at: Timestamp,
     /// A damaged predecessor, if there was one.
     pub set_aside: Option<SetAside>,
+    /// Whether its pages were not checked although they should be: see [`crate::check`].
+    pub unchecked: bool,
 }
 
 /// Why a journal could not be read.
@@ -127,12 +121,13 @@ pub(crate) fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
 
 fn try_open(path: &Path, durability: Durability) -> Result<Opened, Trouble> {
     keep_private(path)?;
-    let connection = Connection::open(path).map_err(|error| sort(path, "opened", &error))?;
+    let mut connection = Connection::open(path).map_err(|error| sort(path, "opened", &error))?;
     prepare(&connection, durability).map_err(|error| sort(path, "opened", &error))?;
-    check(&connection, path)?;
+    migrate(&mut connection, path)?;
+    let unchecked = !check(&connection, path)?;
     let mut journal = Journal { connection, path: path.to_owned(), last_seq: 0, state_seq: 0 };
     let (state, last_at) = replay(&mut journal)?;
-    Ok(Opened { journal, state, last_at, set_aside: None })
+    Ok(Opened { journal, state, last_at, set_aside: None, unchecked })
 }
 
 /// Nobody but the daemon reads the journal: it holds everybody's commands. SQLite gives its
@@ -157,21 +152,19 @@ pub(crate) fn prepare(connection: &Connection, durability: Durability) -> rusqli
     connection.pragma_update(None, "synchronous", synchronous)
 }
 
-fn check(connection: &Connection, path: &Path) -> Result<(), Trouble> {
+/// Checks the pages, unless the last daemon ended well or there are too many; whether it need not
+/// be done later.
+fn check(connection: &Connection, path: &Path) -> Result<bool, Trouble> {
     let trouble = |error: rusqlite::Error| sort(path, "checked", &error);
+    if take_end(connection).map_err(trouble)? {
+        return Ok(true);
+    }
+    if fs::metadata(path).is_ok_and(|found| found.len() > CHECKED_AT_ONCE) {
+        return Ok(false);
+    }
     let verdict: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(trouble)?;
-    if verdict != "ok" {
-        return Err(Trouble::Damaged(verdict));
-    }
-    let found: u32 =
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(trouble)?;
-    if found > FORMAT {
-        let path = path.to_owned();
-        return Err(Trouble::Fatal(StoreError::TooNew { path, found, known: FORMAT }));
-    }
-    connection.execute_batch(SCHEMA).map_err(trouble)?;
-    connection.pragma_update(None, "user_version", FORMAT).map_err(trouble)
+    if verdict == "ok" { Ok(true) } else { Err(Trouble::Damaged(verdict)) }
 }
 
 /// Folds the newest stored state and the events after it.
@@ -218,19 +211,23 @@ fn replay(journal: &mut Journal) -> Result<(State, Timestamp), Trouble> {
     Ok((state, last_at))
 }
 
-/// Events that a newer version wrote are not damage: they are only not for us.
-fn refuse_newer_events(journal: &Journal, path: &Path) -> Result<(), Trouble> {
-    let newest: Option<u32> = journal
-        .connection
-        .query_row("SELECT max(version) FROM events", [], |row| row.get(0))
-        .map_err(|error| sort(path, "read", &error))?;
-    match newest {
-        Some(found) if found > EVENT_VERSION => {
-            let (path, known) = (path.to_owned(), EVENT_VERSION);
-            Err(Trouble::Fatal(StoreError::TooNew { path, found, known }))
-        }
-        _ => Ok(()),
+/// Events that a newer version wrote are not damage: they are only not for us. From now on there
+/// may be some of this version.
+fn refuse_newer_events(journal: &mut Journal, path: &Path) -> Result<(), Trouble> {
+    let noted = journal.recall(NEWEST_EVENT).map_err(Trouble::Fatal)?;
+    let newest = noted.and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+    if newest > EVENT_VERSION {
+        let path = path.to_owned();
+        return Err(Trouble::Fatal(StoreError::TooNew {
+            path,
+            found: newest,
+            known: EVENT_VERSION,
+        }));
     }
+    if newest < EVENT_VERSION {
+        journal.remember(NEWEST_EVENT, &EVENT_VERSION.to_string()).map_err(Trouble::Fatal)?;
+    }
+    Ok(())
 }
 
 /// Tells damage, which a new journal mends, from trouble that it would not.

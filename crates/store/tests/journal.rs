@@ -148,7 +148,8 @@ fn events_of_a_newer_version_are_refused_and_untouched() {
     let mut opened = open(&path, Durability::Process, now()).unwrap();
     opened.journal.append(&[at(1, request(1))], &[], &State::default()).unwrap();
     drop(opened);
-    let newer = "UPDATE events SET version = 99, body = '{\"kind\":\"of the future\"}'";
+    let newer = "UPDATE events SET version = 99, body = '{\"kind\":\"of the future\"}';
+                 UPDATE meta SET value = '99' WHERE name = 'newest_event'";
     rusqlite::Connection::open(&path).unwrap().execute_batch(newer).unwrap();
     let error = open(&path, Durability::Process, now()).unwrap_err();
     assert!(matches!(error, StoreError::TooNew { found: 99, .. }), "{error}");

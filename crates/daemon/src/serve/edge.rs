@@ -1,15 +1,12 @@
 //! Who comes in, through which doors, and how often, as the configuration says.
 //!
-//! Must never read a name as a right: what a name means is asked of this machine at the call.
+//! Must never say who may do what: that is [`crate::members`]'s part.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use config::{Admins, Config};
-use host::Users;
-use model::Uid;
+use config::Config;
 
 /// What holds from start to end.
 #[derive(Debug, Clone)]
@@ -68,57 +65,5 @@ impl Edge {
             },
             audit_kept: Duration::from_millis(config.journal.audit_retention.get()),
         }
-    }
-}
-
-/// Whether a user is named, or is in a group that is, among this machine's own users and groups
-/// (`/etc/passwd`, `/etc/group`).
-pub(crate) fn administrates(admins: &Admins, uid: Uid) -> bool {
-    if admins.users.is_empty() && admins.groups.is_empty() {
-        return false;
-    }
-    let users = Users::load();
-    if admins.users.iter().any(|name| users.uid_of(name) == Some(uid)) {
-        return true;
-    }
-    if admins.groups.is_empty() {
-        return false;
-    }
-    let Some(name) = users.name_of(uid) else { return false };
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    let primary = primary_group(name);
-    in_group(&groups, &admins.groups, name, primary)
-}
-
-/// The number of a user's own group.
-fn primary_group(name: &str) -> Option<u32> {
-    let users = fs::read_to_string("/etc/passwd").ok()?;
-    let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-    line.split(':').nth(3)?.parse().ok()
-}
-
-fn in_group(groups: &str, wanted: &[String], name: &str, primary: Option<u32>) -> bool {
-    groups.lines().any(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [group, _, number, members] = fields.as_slice() else { return false };
-        wanted.iter().any(|known| known == group)
-            && (members.split(',').any(|member| member == name)
-                || (primary.is_some() && number.parse().ok() == primary))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn members_of_a_named_group_are_found_by_list_and_by_their_own_group() {
-        let groups = "root:x:0:\ngpu-admins:x:44:kim,lee\nstaff:x:50:kimberly\nbroken\n";
-        let wanted = ["gpu-admins".to_owned()];
-        assert!(in_group(groups, &wanted, "lee", Some(1)));
-        assert!(in_group(groups, &wanted, "park", Some(44)));
-        assert!(!in_group(groups, &wanted, "kimberly", Some(50)));
-        assert!(!in_group(groups, &["staff".to_owned()], "kim", None));
-        assert!(!administrates(&Admins::default(), Uid::new(1)));
     }
 }

@@ -24,7 +24,7 @@ use crate::serve::extract::too_large;
 use crate::serve::hosts::Hosts;
 use crate::serve::limits::{Rates, Who};
 use crate::serve::problem::Failure;
-use crate::serve::{App, BODY_MAX, edge, tokens};
+use crate::serve::{App, BODY_MAX, tokens};
 
 /// The header of the key that makes a call idempotent.
 const KEY: &str = "idempotency-key";
@@ -313,15 +313,18 @@ fn local(app: &App, origin: Origin, headers: &HeaderMap) -> Result<Caller, Failu
     let uid = origin.uid.ok_or_else(|| {
         Failure::new(StatusCode::FORBIDDEN, "E-NO-PEER", "the kernel does not say who you are")
     })?;
+    let members = Arc::clone(&app.published.borrow().settings);
+    let members = &members.members;
     let administrates = origin.door == Door::Admins
         || uid.get() == 0
         || uid == app.own_uid
-        || edge::administrates(&app.published.borrow().settings.config.admins, uid);
+        || members.administers(uid);
     let role = if administrates { Role::Admin } else { Role::User };
     // Root alone is believed: it could become that user.
     let behind = headers.get(SUDO).filter(|_| uid.get() == 0);
     let behind = behind.and_then(|text| text.to_str().ok()?.parse().ok()).map(Uid::new);
-    let tenant = behind.map(|uid| Tenant::new(Users::load().label(uid)));
+    let own = |uid| Tenant::new(Users::load().label(uid));
+    let tenant = members.tenant_of(behind.unwrap_or(uid)).or_else(|| behind.map(own));
     Ok(Caller { origin, uid, role, tenant, token: None, key: None })
 }
 
