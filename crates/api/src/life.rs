@@ -31,6 +31,8 @@ pub enum NoticeKind {
     Preempted,
     /// Its GPU is to be emptied.
     Drained,
+    /// A booking of its place begins.
+    Booked,
     /// It would free a larger room elsewhere.
     Move,
 }

@@ -39,6 +39,7 @@ fn notice(published: &Published, lease: &Lease, notice: &Notice) -> NoticeView {
         NoticeReason::Idle { .. } => NoticeKind::Idle,
         NoticeReason::Preempted { .. } => NoticeKind::Preempted,
         NoticeReason::Drained { .. } => NoticeKind::Drained,
+        NoticeReason::Booked { .. } => NoticeKind::Booked,
         NoticeReason::Move { .. } => NoticeKind::Move,
     };
     let active = matches!(lease.phase, Phase::Active { .. });
