@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::hands::Hands;
 use crate::published::Published;
+use crate::recent::Recent;
 use crate::retention::Retention;
 use crate::settings::Settings;
 
@@ -102,6 +103,8 @@ pub(crate) struct Actor {
     pub(crate) hands: Hands,
     pub(crate) publish: watch::Sender<Published>,
     pub(crate) revisions: BTreeMap<LeaseId, u64>,
+    /// Leases that ended lately.
+    pub(crate) recent: Recent,
     pub(crate) warnings: Arc<Vec<String>>,
     /// Which looks still count.
     pub(crate) looks: Looks,
@@ -334,7 +337,8 @@ impl Actor {
             })
             .collect();
         let recorded = self.journal.append(&stamped, &keys, &draft)?;
-        self.state = Arc::new(draft);
+        let before = std::mem::replace(&mut self.state, Arc::new(draft));
+        self.recent.note(&before, &recorded);
         for event in &recorded {
             self.note(event);
         }
@@ -434,6 +438,7 @@ impl Actor {
             state: Arc::clone(&self.state),
             observed: Arc::clone(&self.observed),
             revisions: Arc::new(self.revisions.clone()),
+            recent: self.recent.clone(),
             last_seq: self.journal.last_seq(),
             now,
             planner: self.planner.clone(),

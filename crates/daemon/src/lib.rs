@@ -20,6 +20,7 @@ mod options;
 mod proof;
 mod published;
 mod readers;
+mod recent;
 mod requests;
 mod retention;
 mod run;

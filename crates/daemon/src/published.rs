@@ -9,6 +9,7 @@ use broker::{Policy, State, World};
 use model::{LeaseId, NodeSnapshot, Timestamp};
 use planner::{Forecast, Planner};
 
+use crate::recent::Recent;
 use crate::settings::Settings;
 
 /// The state after a commit.
@@ -20,6 +21,8 @@ pub(crate) struct Published {
     pub(crate) observed: Arc<NodeSnapshot>,
     /// For each live lease, the number of its newest event.
     pub(crate) revisions: Arc<BTreeMap<LeaseId, u64>>,
+    /// Leases that ended lately.
+    pub(crate) recent: Recent,
     /// The number of the newest event.
     pub(crate) last_seq: u64,
     /// When this was.

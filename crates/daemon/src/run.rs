@@ -34,6 +34,7 @@ use crate::observer;
 use crate::options::{DaemonError, GpuSource, Options};
 use crate::published::Published;
 use crate::readers::Readers;
+use crate::recent::Recent;
 use crate::retention::Retention;
 use crate::searcher::{self, Searcher};
 use crate::serve::{self, App, Doors, Edge, Guard, Hosts, NetworkDoor, Rates};
@@ -301,6 +302,7 @@ fn start_actor(
         state: Arc::new(opened.state),
         observed: Arc::new(observed),
         revisions: Arc::default(),
+        recent: Recent::default(),
         last_seq: opened.journal.last_seq(),
         now: clock.now(),
         planner: Planner::new(),
@@ -316,6 +318,7 @@ fn start_actor(
             .keys()
             .map(|lease| (*lease, first.last_seq))
             .collect::<BTreeMap<_, _>>(),
+        recent: Recent::default(),
         state: first.state,
         journal: opened.journal,
         observed: Arc::clone(&first.observed),

@@ -147,10 +147,10 @@ impl Journal {
         not_before: Timestamp,
     ) -> Result<Option<LeaseId>, StoreError> {
         let query = "SELECT lease FROM keys WHERE uid = ?1 AND key = ?2 AND at >= ?3";
-        let found = self
-            .connection
-            .query_row(query, params![uid, key, not_before.as_millis()], |row| row.get::<_, u64>(0))
-            .optional();
+        let found = self.connection.prepare_cached(query).and_then(|mut statement| {
+            let params = params![uid, key, not_before.as_millis()];
+            statement.query_row(params, |row| row.get::<_, u64>(0)).optional()
+        });
         Ok(found.map_err(|error| self.explain("read", error))?.map(LeaseId::new))
     }
 

@@ -149,7 +149,10 @@ pub(crate) fn prepare(connection: &Connection, durability: Durability) -> rusqli
         Durability::Process => "normal",
         Durability::Power => "full",
     };
-    connection.pragma_update(None, "synchronous", synchronous)
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    // Pages of the log between two checkpoints, 16 MiB: a checkpoint waits for the disk, and whoever
+    // commits at that moment waits with it.
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)
 }
 
 /// Checks the pages, unless the last daemon ended well or there are too many; whether it need not
