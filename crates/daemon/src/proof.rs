@@ -175,3 +175,111 @@ impl Proof {
         Verdict::Told(Emptiness { held_by })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: LeaseId = LeaseId::new(1);
+    const NODE: &str = "/dev/nvidia-caps/nvidia-cap22";
+
+    fn begun() -> Proof {
+        Proof::begin(Vec::new(), Vec::new(), BTreeSet::from([PathBuf::from(NODE)]))
+    }
+
+    fn clean() -> Result<Sight, String> {
+        Ok(Sight::default())
+    }
+
+    fn opened_by(pid: u32) -> Result<Sight, String> {
+        let open = BTreeMap::from([(PathBuf::from(NODE), BTreeSet::from([pid]))]);
+        Ok(Sight { open, ..Sight::default() })
+    }
+
+    fn told(proof: Proof) -> Vec<String> {
+        match proof.verdict(|pid, how| Some(format!("{pid} {}", how.words()))) {
+            Verdict::Told(found) => found.held_by,
+            Verdict::Unsettled => panic!("unsettled"),
+        }
+    }
+
+    #[test]
+    fn one_clean_pass_proves_nothing_and_two_prove_that_nobody_is_there() {
+        let mut proof = begun();
+        assert!(!proof.is_searched());
+        proof.saw(LEASE, &clean());
+        assert!(!proof.is_searched() && !proof.is_complete());
+        proof.saw(LEASE, &clean());
+        assert!(proof.is_complete());
+        assert_eq!(told(proof), [""; 0]);
+    }
+
+    #[test]
+    fn who_opens_a_node_between_the_passes_or_shows_in_one_alone_is_found() {
+        for passes in [[clean(), opened_by(7)], [opened_by(7), clean()]] {
+            let mut proof = begun();
+            for pass in passes {
+                if !proof.is_searched() {
+                    proof.saw(LEASE, &pass);
+                }
+            }
+            assert_eq!(told(proof), ["7 has its device open"]);
+        }
+    }
+
+    #[test]
+    fn a_pass_that_fails_blocks_every_lease_that_it_was_made_for() {
+        let failed = Err("/proc cannot be read: Permission denied".to_owned());
+        let gap = Some("pid 1 may not be looked into".to_owned());
+        for (pass, words) in [
+            (failed, "/proc cannot be read: Permission denied"),
+            (Ok(Sight { gap, ..Sight::default() }), "pid 1 may not be looked into"),
+        ] {
+            for number in 1..=56 {
+                let mut proof = begun();
+                proof.saw(LeaseId::new(number), &clean());
+                proof.saw(LeaseId::new(number), &pass);
+                assert_eq!(told(proof), [words]);
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_lease_whose_node_is_open_is_held() {
+        let other = PathBuf::from("/dev/nvidia-caps/nvidia-cap31");
+        let mut proof = Proof::begin(Vec::new(), Vec::new(), BTreeSet::from([other]));
+        proof.saw(LEASE, &opened_by(7));
+        proof.saw(LEASE, &opened_by(7));
+        assert_eq!(told(proof), [""; 0]);
+        let process = ProcessId { pid: 9, start_ticks: 1 };
+        let own = BTreeMap::from([(LeaseId::new(2), BTreeMap::from([(process, Hold::Belongs)]))]);
+        for (lease, held) in [(1, vec![]), (2, vec!["9 belongs to its command".to_owned()])] {
+            let mut proof = begun();
+            for _ in 0..2 {
+                let sight = Sight { own: own.clone(), ..Sight::default() };
+                proof.saw(LeaseId::new(lease), &Ok(sight));
+            }
+            assert_eq!(told(proof), held);
+        }
+    }
+
+    #[test]
+    fn without_the_driver_s_word_nothing_is_complete_and_its_failure_is_a_reason() {
+        let gpu = GpuUuid::new("GPU-1");
+        let mut proof = Proof::begin(Vec::new(), vec![gpu.clone()], BTreeSet::new());
+        proof.saw(LEASE, &clean());
+        proof.saw(LEASE, &clean());
+        assert!(proof.is_searched() && !proof.is_complete());
+        proof.heard(&gpu, &Err("NVML says: GPU is lost".to_owned()));
+        assert!(proof.is_complete());
+        assert_eq!(told(proof), ["the driver cannot say who is on it: NVML says: GPU is lost"]);
+    }
+
+    #[test]
+    fn who_was_found_and_has_ended_may_have_handed_on_what_it_held() {
+        let mut proof = begun();
+        proof.saw(LEASE, &opened_by(7));
+        assert!(proof.is_complete());
+        assert_eq!(proof.verdict(|_, _| None), Verdict::Unsettled);
+    }
+}
