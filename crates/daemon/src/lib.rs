@@ -31,9 +31,9 @@ mod settings;
 mod views;
 mod watch;
 
-pub use machine::{open_driver, view_without_daemon};
-pub use options::{DaemonError, GpuSource, Options};
 #[doc(hidden)]
 pub use fuzzed::bears;
+pub use machine::{open_driver, view_without_daemon};
+pub use options::{DaemonError, GpuSource, Options};
 pub use run::run;
 pub use serve::openapi;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use broker::{EndReason, Event, Lease, State};
+use broker::{EndReason, Event, Lease, Receipt, State};
 use model::LeaseId;
 use store::Recorded;
 
@@ -18,6 +18,7 @@ const KEPT: usize = 128;
 pub(crate) struct EndedLease {
     pub(crate) lease: Lease,
     pub(crate) reason: EndReason,
+    pub(crate) receipt: Option<Receipt>,
     /// The number of the event.
     pub(crate) seq: u64,
 }
@@ -35,11 +36,13 @@ impl Recent {
     /// Takes in what a commit ended; `before` is the state before it.
     pub(crate) fn note(&mut self, before: &State, recorded: &[Recorded]) {
         for one in recorded {
-            let Event::Ended { lease, reason, .. } = &one.event else { continue };
+            let Event::Ended { lease, reason, receipt } = &one.event else { continue };
             // What else happened to it in the same commit is in the journal alone.
             let of_it = recorded.iter().filter(|other| other.event.lease() == Some(*lease));
             let Some(last) = before.lease(*lease).filter(|_| of_it.count() == 1) else { continue };
-            let ended = EndedLease { lease: last.clone(), reason: reason.clone(), seq: one.seq };
+            let (last, reason) = (last.clone(), reason.clone());
+            let receipt = receipt.clone();
+            let ended = EndedLease { lease: last, reason, receipt, seq: one.seq };
             let kept = Arc::make_mut(&mut self.0);
             kept.insert(*lease, Arc::new(ended));
             if kept.len() > KEPT {

@@ -33,7 +33,8 @@ pub(super) async fn view(app: &App, name: &str, by: Peer) -> Result<LeaseView, F
     let id = name.parse::<LeaseId>().ok().filter(|id| id.get() <= SEQ_MAX);
     let id = id.ok_or_else(|| no_such_lease(name))?;
     if let Some(ended) = published.recent.get(id) {
-        return Ok(views::ended_lease(&published, &ended.lease, &ended.reason, ended.seq, by));
+        let (lease, reason, receipt) = (&ended.lease, &ended.reason, ended.receipt.as_ref());
+        return Ok(views::ended_lease(&published, lease, reason, receipt, ended.seq, by));
     }
     let history = app.read(|reply| Message::History { lease: id, reply }).await?;
     let mut fold = broker::State::default();
