@@ -6,64 +6,27 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where a step fails")]
 
+mod pip;
 mod simulated;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use rustix::fs::{FlockOperation, flock};
+use pip::{environment, foreign};
 use serde_json::Value;
 use simulated::{Lab, skip, told};
 
 /// The virtual environment, made once; or why it cannot be.
 fn clients(test: &str) -> Option<&'static Path> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match FOUND.get_or_init(install) {
+    match FOUND.get_or_init(|| environment("foreign-clients", "requirements.txt")) {
         Ok(folder) => Some(folder.as_path()),
         Err(why) => {
             skip(&format!("foreign_clients::{test}"), why);
             None
         }
     }
-}
-
-fn install() -> Result<PathBuf, String> {
-    let requirements = foreign("requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements).map_err(|error| error.to_string())?;
-    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = base.join("foreign-clients");
-    // Other test runs on the same target folder wait here.
-    let lock = std::fs::File::create(base.join("foreign-clients.lock")).unwrap();
-    flock(&lock, FlockOperation::LockExclusive).unwrap();
-    let stamp = folder.join("installed");
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(folder);
-    }
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-    tried(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    tried(
-        Command::new(folder.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(["--retries", "2", "--timeout", "30", "--requirement"])
-            .arg(&requirements),
-    )?;
-    std::fs::write(&stamp, wanted).unwrap();
-    Ok(folder)
-}
-
-fn tried(command: &mut Command) -> Result<(), String> {
-    match command.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{command:?}: {}", told(&output))),
-        Err(error) => Err(format!("{command:?}: {error}")),
-    }
-}
-
-fn foreign(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/foreign").join(name)
 }
 
 /// Runs a program of the virtual environment on the machine.

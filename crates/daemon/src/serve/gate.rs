@@ -24,7 +24,7 @@ use crate::serve::extract::too_large;
 use crate::serve::hosts::Hosts;
 use crate::serve::limits::{Rates, Who};
 use crate::serve::problem::Failure;
-use crate::serve::{App, BODY_MAX, tokens};
+use crate::serve::{App, BODY_MAX, takes, tokens};
 
 /// The header of the key that makes a call idempotent.
 const KEY: &str = "idempotency-key";
@@ -190,6 +190,11 @@ async fn carry_out(app: App, mut caller: Caller, request: Request, next: Next) -
 /// Takes the key and, if there is one, the digest of the call.
 async fn keyed(caller: &mut Caller, request: Request) -> Result<(Option<Keyed>, Request), Failure> {
     let Some(key) = key_of(request.headers())? else { return Ok((None, request)) };
+    let route = request.extensions().get::<MatchedPath>();
+    if !route.is_some_and(|route| takes(route.as_str(), request.method())) {
+        // It is refused whatever its key was used for.
+        return Ok((None, request));
+    }
     // Tokens that act as one user do not know of each other's keys.
     let key = match &caller.token {
         Some(token) => format!("token {}/{key}", token.id),

@@ -31,17 +31,18 @@ mod stream;
 mod tokens;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use broker::{Command, Reply};
 use host::DaemonClock;
 use model::{BootId, Uid};
 use tokio::sync::{oneshot, watch};
+use utoipa::openapi::path::PathItem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -144,6 +145,25 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
+}
+
+/// Whether a path takes a method that changes something.
+fn takes(path: &str, method: &Method) -> bool {
+    static TAKEN: LazyLock<BTreeSet<(String, Method)>> = LazyLock::new(|| {
+        let paths = described().into_openapi().paths.paths;
+        let of = |(path, item): (String, PathItem)| {
+            let methods = [
+                (Method::PUT, item.put.is_some()),
+                (Method::POST, item.post.is_some()),
+                (Method::DELETE, item.delete.is_some()),
+                (Method::PATCH, item.patch.is_some()),
+            ];
+            let there = methods.into_iter().filter(|(_, there)| *there);
+            there.map(move |(method, _)| (path.clone(), method)).collect::<Vec<_>>()
+        };
+        paths.into_iter().flat_map(of).collect()
+    });
+    TAKEN.contains(&(path.to_owned(), method.clone()))
 }
 
 /// The first words of all paths, which scopes of tokens name.
