@@ -129,16 +129,15 @@ impl Pool {
 
     async fn connect(&self) -> Result<Connection, ClientError> {
         let absent = |source| ClientError::NotRunning { socket: self.socket.clone(), source };
-        let stream: Box<dyn Stream> = match &self.remote {
-            Some(remote) => remote.connect().await.map_err(absent)?,
-            None => {
-                let stream = UnixStream::connect(&self.socket).await.map_err(absent)?;
-                let uid = stream.peer_cred().map_err(|e| self.broken(e))?.uid();
-                if !self.trusted.contains(&uid) {
-                    return Err(ClientError::Untrusted { socket: self.socket.clone(), uid });
-                }
-                Box::new(stream)
+        let stream: Box<dyn Stream> = if let Some(remote) = &self.remote {
+            remote.connect().await.map_err(absent)?
+        } else {
+            let stream = UnixStream::connect(&self.socket).await.map_err(absent)?;
+            let uid = stream.peer_cred().map_err(|e| self.broken(e))?.uid();
+            if !self.trusted.contains(&uid) {
+                return Err(ClientError::Untrusted { socket: self.socket.clone(), uid });
             }
+            Box::new(stream)
         };
         let (sender, driver) = handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(e))?;
         tokio::spawn(driver);

@@ -24,6 +24,7 @@ use crate::serve::gate::{ToldOnce, too_fast};
 use crate::serve::limits::Who;
 use crate::serve::page::{Paging, page};
 use crate::serve::{App, Caller, Failure, nouns};
+use crate::settings::Settings;
 
 const DAY_MS: u64 = 86_400_000;
 /// How long a token counts unless told, and at most.
@@ -212,7 +213,8 @@ pub(super) async fn create(
     }
     let random = random().ok_or_else(|| Failure::internal("the system gives no randomness"))?;
     let digest = Sha256::digest(random.as_bytes()).to_vec();
-    let mut token = parse(body, &caller, digest, now)?;
+    let settings = Arc::clone(&app.published.borrow().settings);
+    let mut token = parse(body, &caller, &settings, digest, now)?;
     token.id = told(app.guard.keeper.keep_token(token.clone()).await)?;
     let location = format!("/v1/tokens/{}", token.id);
     let secret = format!("{PREFIX}{}_{random}", token.id);
@@ -243,6 +245,7 @@ fn random() -> Option<String> {
 fn parse(
     body: TokenRequest,
     caller: &Caller,
+    settings: &Settings,
     digest: Vec<u8>,
     now: Timestamp,
 ) -> Result<TokenRecord, Failure> {
@@ -291,13 +294,14 @@ fn parse(
     if !(1..=LIFE_MAX_MS).contains(&life) {
         return Err(refuse("E-TOKEN-LIFE", "a token counts for 1 ms to 366 days".to_owned()));
     }
+    let configured = || settings.members.tenant_of(uid).map(|tenant| tenant.to_string());
     Ok(TokenRecord {
         id: 0,
         name: body.name,
         digest,
         role: body.role.name().to_owned(),
         uid: uid.get(),
-        tenant: body.tenant.unwrap_or_else(|| users.label(uid)),
+        tenant: body.tenant.or_else(configured).unwrap_or_else(|| users.label(uid)),
         scopes: body.scopes,
         created_at: now,
         created_by: caller.uid.get(),
