@@ -35,11 +35,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cli",
         &["model", "broker", "sim-gpu", "sim-nvml", "driver", "host", "config", "api", "daemon"],
     ),
-    (
-        "fuzzing",
-        &["model", "broker", "config", "daemon", "sim-gpu", "sim-nvml", "store", "api"],
-    ),
-    ("xtask", &["model"]),
+    ("fuzzing", &["model", "broker", "config", "daemon", "sim-gpu", "sim-nvml", "store", "api"]),
+    ("xtask", &["model", "config"]),
 ];
 
 /// A foreign crate that pure crates may use.

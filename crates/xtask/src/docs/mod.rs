@@ -3,6 +3,7 @@
 //! Must never be edited around: a page that differs is written again by `cargo xtask docs`.
 
 mod boards;
+mod config;
 mod errors;
 mod layouts;
 #[cfg(test)]
@@ -37,7 +38,10 @@ impl Page {
 
 /// Every page that is made from the code.
 pub(crate) fn generated() -> Vec<Page> {
-    vec![Page { path: boards::PATH, text: boards::text() }]
+    vec![
+        Page { path: boards::PATH, text: boards::text() },
+        Page { path: config::PATH, text: config::text() },
+    ]
 }
 
 /// What the page of error codes lacks and what it has too much, in sentences.

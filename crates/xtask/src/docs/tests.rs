@@ -94,6 +94,8 @@ fn files_that_pages_link_to_exist() {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "docs/boards.md",
+        "docs/config.md",
+        "docs/install.md",
         "docs/simulator.md",
         "docs/errors.md",
     ];
