@@ -150,3 +150,87 @@ fn another_users_process_is_a_gap_and_a_kernel_thread_is_none() {
     let kernel = crate::processes::stat_of(2).is_some_and(|stat| stat.comm == "kthreadd");
     assert!(!kernel || !found.incomplete.unreadable.contains(&2));
 }
+
+/// Holds a descriptor (its standard input) and, each time it is told to through its first argument, a
+/// pipe, hands it to its child or takes it back through a socket. Whoever gives it on keeps it until
+/// the other has it, and not longer.
+const RELAY: &str = "
+import os, socket, sys
+orders = os.open(sys.argv[1], os.O_RDONLY)
+node = os.dup(0)
+os.dup2(os.open('/dev/null', os.O_RDONLY), 0)
+ours, theirs = socket.socketpair()
+def give(end, node):
+    socket.send_fds(end, [b'x'], [node])
+    end.recv(1)
+    os.close(node)
+    end.send(b'c')
+def take(end):
+    given = socket.recv_fds(end, 1, 1)[1]
+    if not given: sys.exit()
+    node = given[0]
+    end.send(b'k')
+    end.recv(1)
+    return node
+if os.fork() == 0:
+    os.close(node)
+    ours.close()
+    os.close(orders)
+    while True:
+        node = take(theirs)
+        if not theirs.recv(1): break
+        give(theirs, node)
+    sys.exit()
+theirs.close()
+print('ready', flush=True)
+while os.read(orders, 1):
+    if node is not None:
+        give(ours, node)
+        node = None
+    else:
+        ours.send(b'b')
+        node = take(ours)
+    print('done', flush=True)
+";
+
+#[test]
+fn a_descriptor_that_is_handed_on_once_during_two_passes_is_found_by_one_of_them() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let folder = tempfile::tempdir().unwrap();
+    let (node, orders) = (folder.path().join("nvidia-cap22"), folder.path().join("orders"));
+    std::fs::write(&node, "").unwrap();
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mknodat(CWD, &orders, FileType::Fifo, mode, 0).unwrap();
+    let started = Command::new("python3")
+        .args(["-c", RELAY])
+        .arg(&orders)
+        .stdin(Stdio::from(File::open(&node).unwrap()))
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = started else {
+        assert!(std::env::var_os("CI").is_none(), "python3 is missing");
+        eprintln!("skipped: no python3 to hand a descriptor on");
+        return;
+    };
+    let mut orders = File::options().write(true).open(&orders).unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "ready");
+    for round in 0..30_u64 {
+        let path = node.clone();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let passes = std::thread::spawn(move || {
+            begun.send(()).unwrap();
+            [(); 2].map(|()| holders_of(std::slice::from_ref(&path)).unwrap().holders.len())
+        });
+        begins.recv().unwrap();
+        // At another moment of the passes in each round.
+        std::thread::sleep(std::time::Duration::from_micros(round * 300));
+        orders.write_all(b"g").unwrap();
+        let found = passes.join().unwrap();
+        assert!(found.iter().any(|holders| *holders > 0), "round {round}: {found:?}");
+        assert_eq!(said.next().unwrap().unwrap(), "done");
+    }
+    drop(orders);
+    child.wait().unwrap();
+    assert!(holders_of(&[node]).unwrap().holders.is_empty());
+}
