@@ -6,8 +6,9 @@ mod http;
 mod server;
 mod simulated;
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use http::{Door, Events};
 use serde_json::{Value, json};
@@ -21,13 +22,16 @@ fn slice(name: &str) -> Value {
     json!({"profile": "1g", "holder": "token", "name": name})
 }
 
+/// A call, its headers and its body; the status and the code of its refusal.
+type Refused<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+
 #[test]
 fn every_refusal_is_a_problem() {
     let server = Server::new("a30:1");
     let door = users(&server);
     let json = ("content-type", "application/json");
     let large = vec![b' '; 70 * 1024];
-    let cases: &[(&str, &[(&str, &str)], &[u8], u16, &str)] = &[
+    let cases: &[Refused<'_>] = &[
         ("GET /v1/nothing", &[], b"", 404, "E-NO-SUCH-PATH"),
         ("GET /", &[], b"", 404, "E-NO-SUCH-PATH"),
         ("PUT /v1/leases", &[json], b"{}", 405, "E-METHOD"),
@@ -281,4 +285,31 @@ fn events_are_followed_resumed_and_filtered() {
     door.call(&format!("DELETE /v1/leases/{id}"), &[], b"");
     wait_for("an event", || (lost.next().data["lease"] == json!(id)).then_some(()));
     while of_lease.next().event != "ended" {}
+}
+
+#[test]
+fn a_follower_sees_each_event_once_across_a_kill_of_the_daemon() {
+    let server = Server::new("a30:1");
+    let mut command = server.lab.command(&["--json", "events", "-f", "-n", "1"]);
+    let mut follower = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let mut numbers = vec![next()["seq"].as_u64().unwrap()];
+    let mut until_granted = |id: &Value, numbers: &mut Vec<u64>| loop {
+        let event = next();
+        numbers.push(event["seq"].as_u64().unwrap());
+        if event["kind"] == "granted" && event["lease"] == *id {
+            return;
+        }
+    };
+    let first = server.lab.json(&["lease", "--profile", "1g", "--name", "a"]);
+    until_granted(&first["id"], &mut numbers);
+    server.kill_daemon();
+    server.start_daemon(&[]);
+    let second = server.lab.json(&["lease", "--profile", "1g", "--name", "b"]);
+    until_granted(&second["id"], &mut numbers);
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+    let begin = numbers[0];
+    assert_eq!(numbers, (begin..begin + numbers.len() as u64).collect::<Vec<_>>());
 }

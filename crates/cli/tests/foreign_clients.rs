@@ -10,7 +10,7 @@ mod pip;
 mod simulated;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::OnceLock;
 
 use pip::{environment, foreign};

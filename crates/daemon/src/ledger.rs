@@ -47,10 +47,20 @@ pub(crate) struct Keyed {
 #[derive(Debug)]
 enum Entry {
     Begin { call: Keyed, reply: oneshot::Sender<Begun> },
-    Finish { audit: AuditRecord, key: Option<String>, answer: Option<KeptAnswer>, reply: Done },
+    Finish(Box<Finished>, Done),
     Audit { before: Option<u64>, limit: u32, reply: Reply<Vec<(u64, AuditRecord)>> },
     KeepToken { token: Box<TokenRecord>, reply: Reply<u64> },
     RevokeToken { id: u64, at: Timestamp, reply: Reply<()> },
+}
+
+/// A call that was answered.
+#[derive(Debug)]
+struct Finished {
+    audit: AuditRecord,
+    /// The key of a call that was begun.
+    key: Option<String>,
+    /// What is given again for it.
+    answer: Option<KeptAnswer>,
 }
 
 type Done = oneshot::Sender<()>;
@@ -104,7 +114,8 @@ impl Keeper {
         key: Option<String>,
         answer: Option<KeptAnswer>,
     ) -> Result<(), KeeperGone> {
-        self.ask(|reply| Entry::Finish { audit, key, answer, reply }).await
+        let finished = Box::new(Finished { audit, key, answer });
+        self.ask(|reply| Entry::Finish(finished, reply)).await
     }
 
     /// Audited calls, newest first.
@@ -203,7 +214,8 @@ impl Desk {
                 self.commit(std::mem::take(batch));
                 self.begin(call, reply);
             }
-            Entry::Finish { audit, key, answer, reply } => {
+            Entry::Finish(finished, reply) => {
+                let Finished { audit, key, answer } = *finished;
                 batch.audits.push(audit);
                 batch.answers.extend(answer.clone());
                 batch.ends.push((key, answer, reply));

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where a step fails")]
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -84,13 +85,13 @@ impl Door {
         let mut stream = self.connect();
         let mut head = format!("{call} HTTP/1.1\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            head += &format!("host: {}\r\n", self.host());
+            let _ = write!(head, "host: {}\r\n", self.host());
         }
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         if !body.is_empty() {
-            head += &format!("content-length: {}\r\n", body.len());
+            let _ = write!(head, "content-length: {}\r\n", body.len());
         }
         head += "\r\n";
         stream.write_all(head.as_bytes()).unwrap();
@@ -181,7 +182,7 @@ impl Events {
             } else if let Some(rest) = line.strip_prefix("event: ") {
                 event = Some(rest.to_owned());
             } else if let Some(rest) = line.strip_prefix("data: ") {
-                data = rest.to_owned();
+                rest.clone_into(&mut data);
             } else if line.is_empty()
                 && let Some(event) = event.take()
             {

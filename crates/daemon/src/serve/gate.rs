@@ -259,7 +259,7 @@ async fn keep(app: &App, call: &Keyed, response: Response) -> (Response, Option<
     };
     if parts.extensions.get::<ToldOnce>().is_some() {
         answer.status = StatusCode::CONFLICT.as_u16();
-        answer.kind = super::problem::PROBLEM_JSON.to_owned();
+        super::problem::PROBLEM_JSON.clone_into(&mut answer.kind);
         answer.body = told_once();
     }
     (Response::from_parts(parts, Body::from(body)), Some(answer))

@@ -60,8 +60,7 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, String> {
         .map_err(|error| format!("{}: {error}", tls.key.display()))?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_no_client_auth())
-        .and_then(|builder| builder.with_single_cert(certificates, key));
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key));
     let mut config = config.map_err(|error| {
         format!("{} with {}: {error}", tls.certificate.display(), tls.key.display())
     })?;
