@@ -22,6 +22,7 @@ use pool::Pool;
 pub use stream::EventStream;
 
 use crate::life::{ContainerRef, PastLease, UsageView};
+use crate::nodes::{AccessView, StockRequest};
 use crate::remote::Remote;
 use crate::v1::{
     AttachCommand, EventView, LeaseRequest, LeaseView, NodeView, Page, Problem, VersionView,
@@ -286,6 +287,30 @@ impl Client {
             items.append(&mut page.items);
         }
         Ok(items)
+    }
+
+    /// Shows who may open the slices.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn access(&self) -> Result<AccessView, ClientError> {
+        self.get("/v1/access").await
+    }
+
+    /// Gives everybody access to the slices of a GPU, or of all, as without migd.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn stock_access(&self, request: &StockRequest) -> Result<AccessView, ClientError> {
+        self.call(Method::POST, "/v1/access/stock", Some(request), None).await
+    }
+
+    /// Ends what [`Client::stock_access`] began.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn enforce_access(&self) -> Result<AccessView, ClientError> {
+        self.call(Method::POST, "/v1/access/enforce", None::<&()>, None).await
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -6,6 +6,7 @@ pub mod access;
 mod calls;
 pub mod client;
 pub mod life;
+pub mod nodes;
 pub mod remote;
 pub mod v1;
 
@@ -15,5 +16,6 @@ pub use life::{
     ActivityKind, ContainerRef, EngineRef, LifeView, MeteredView, NoticeKind, NoticeView,
     PastLease, ReceiptView, UsageView,
 };
+pub use nodes::{AccessView, NodeAccessView, StockRequest};
 pub use remote::{Remote, RemoteError};
 pub use v1::*;

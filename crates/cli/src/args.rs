@@ -107,6 +107,7 @@ pub(crate) enum Command {
     Events(verbs::events::EventsArgs),
     Token(verbs::token::TokenArgs),
     Audit(verbs::audit::AuditArgs),
+    Access(verbs::access::AccessArgs),
     Daemon(verbs::daemon::DaemonArgs),
     Config(verbs::config::ConfigArgs),
     Sim(SimArgs),

@@ -176,7 +176,8 @@ impl Actor {
     fn take(&mut self, message: Message, batch: &mut Vec<Envelope>) {
         match message {
             Message::Command(envelope) => batch.push(*envelope),
-            Message::Observed { epoch, gpu } => {
+            Message::Observed { epoch, mut gpu } => {
+                self.hands.access.overlay(&mut gpu);
                 if self.learn(epoch, *gpu) {
                     batch.push(Envelope::own(Command::Observed));
                 }

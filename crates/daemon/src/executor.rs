@@ -100,7 +100,7 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
         hands.meter.let_go();
     }
     tracing::info!(plan = %id, purpose = ?plan.purpose, steps = plan.steps.len(), "executing");
-    let result = carry_out(hands, &mut execution);
+    let result = carry_out(hands, published, &mut execution);
     // Whatever happened, the actor sees the GPUs as they are before it hears of the end.
     for gpu in execution.gpus() {
         let machine = hands.machine.as_ref();
@@ -119,12 +119,27 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
     drop(guards);
 }
 
-fn carry_out(hands: &Hands, execution: &mut Execution) -> Result<Vec<GrantedSlice>, GivenUp> {
+fn carry_out(
+    hands: &Hands,
+    published: &Published,
+    execution: &mut Execution,
+) -> Result<Vec<GrantedSlice>, GivenUp> {
+    let mut making = hands.access.making(published, execution.id(), execution.plan());
     loop {
         match execution.advance(hands.machine.as_ref()) {
             Progress::Proven => {}
-            Progress::Commit { step, outcome } => commit(hands, execution.id(), step, outcome)?,
-            Progress::Finished(slices) => return Ok(slices),
+            Progress::Commit { step, outcome } => {
+                commit(hands, execution.id(), step, outcome.clone())?;
+                if let Some(done) = execution.plan().steps.get(step as usize) {
+                    let refused = |error| GivenUp { step: Some(step), error };
+                    making.made(done, &outcome).map_err(refused)?;
+                }
+            }
+            Progress::Finished(slices) => {
+                let refused = |error| GivenUp { step: None, error };
+                making.hand_over(&slices).map_err(refused)?;
+                return Ok(slices);
+            }
             Progress::Failed { step, error } => return Err(GivenUp { step, error }),
         }
     }

@@ -32,7 +32,9 @@ struct Looks {
 pub(crate) fn hand_over(hands: &Hands, picture: &Published, id: PlanId, plan: &Plan) {
     let execution = Execution::new(id, plan.clone(), Arc::clone(&picture.state));
     let gpus = execution.gpus().to_vec();
-    if gpus.is_empty() || gpus.iter().any(|gpu| is_changing(picture, id, gpu)) {
+    // Nodes that must be proven free and opened for somebody take the ordinary way, too.
+    let kept = gpus.iter().any(|gpu| hands.access.enforces(gpu));
+    if gpus.is_empty() || kept || gpus.iter().any(|gpu| is_changing(picture, id, gpu)) {
         hands.execute(picture, id, plan.clone());
         return;
     }

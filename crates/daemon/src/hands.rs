@@ -15,6 +15,7 @@ use broker::{Command, Effect, Phase, Stage};
 use host::DaemonClock;
 use model::{LeaseId, Plan, PlanId};
 
+use crate::access::Access;
 use crate::actor::{Envelope, Message};
 use crate::executor::{self, Locks};
 use crate::handover;
@@ -30,6 +31,7 @@ use crate::watch::Watcher;
 #[derive(Debug, Clone)]
 pub(crate) struct Hands {
     pub(crate) machine: Arc<Machine>,
+    pub(crate) access: Arc<Access>,
     pub(crate) inbox: Sender<Message>,
     pub(crate) watcher: Watcher,
     pub(crate) locks: Arc<Locks>,

@@ -3,6 +3,7 @@
 //! The edge around the broker: it does I/O and decides nothing. What is to be done comes from
 //! [`broker::decide`] as effects, after its events are committed.
 
+mod access;
 mod actor;
 mod executor;
 mod fuzzed;
@@ -33,6 +34,7 @@ mod watch;
 
 #[doc(hidden)]
 pub use fuzzed::bears;
+pub use access::{BrokenGlass, GlassError, look as look_at_access, stock_without_daemon};
 pub use machine::{open_driver, view_without_daemon};
 pub use options::{DaemonError, GpuSource, Options};
 pub use run::run;

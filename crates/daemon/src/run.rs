@@ -23,6 +23,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+use crate::access::{self, Access};
 use crate::actor::{Actor, Envelope, Message};
 use crate::executor::Locks;
 use crate::hands::Hands;
@@ -146,8 +147,16 @@ async fn serve(
     })
     .map_err(|source| DaemonError::System { what: "watch processes", source })?;
     let (searcher, orders) = Searcher::new();
+    let root = machine.root.clone();
+    let access = Arc::new(Access::new(
+        options.config.config.access.enforce,
+        root,
+        others,
+        &options.state_dir,
+    ));
     let hands = Hands {
         machine: Arc::clone(&machine),
+        access: Arc::clone(&access),
         inbox: inbox.clone(),
         watcher,
         locks: Arc::new(Locks::default()),
@@ -173,6 +182,7 @@ async fn serve(
         Some(network) => Some(NetworkDoor::open(network).await?),
         None => None,
     };
+    access::start(&access, &published);
     let app = App {
         inbox: inbox.clone(),
         published: published.clone(),
@@ -184,6 +194,7 @@ async fn serve(
         last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
         news: serve::news(),
         guard: Arc::new(guard(options, &edge, &clock, network.as_ref())?),
+        access: Arc::clone(&access),
     };
     let refused = |source| DaemonError::System { what: "take over systemd's sockets", source };
     let inherited = Inherited::take().map_err(refused)?;

@@ -190,6 +190,7 @@ impl Search {
         }
         for id in due {
             let Some(lease) = ending(&id) else { continue };
+            self.hands.access.before_look(&picture.state, &picture.observed, id);
             let mut nodes = BTreeSet::new();
             let mut unknown = false;
             for slice in &lease.slices {

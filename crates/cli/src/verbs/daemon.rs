@@ -44,6 +44,12 @@ pub(crate) struct DaemonArgs {
     /// Listen at this address, too; beyond this machine it needs tcp.certificate and tcp.key
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    /// What to do about users who open slices that are not theirs [default: observe]
+    ///
+    /// off looks away, observe changes nothing and reports who would be refused, on lets only the
+    /// user of a lease open its slice (takes root).
+    #[arg(long, value_name = "off|observe|on", value_parser = ["off", "observe", "on"])]
+    pub(crate) enforce: Option<String>,
     /// Leave after so long without leases, queue or callers
     #[arg(long, value_name = "T", hide = true)]
     pub(crate) leave_when_idle: Option<Millis>,
@@ -114,6 +120,9 @@ fn sources(context: &Context, args: &DaemonArgs) -> Result<Sources, Failure> {
     }
     if context.options.shared {
         sources.flag("--shared", "daemon.shared", "true".to_owned());
+    }
+    if let Some(mode) = &args.enforce {
+        sources.flag("--enforce", "access.enforce", mode.clone());
     }
     if let Some(address) = args.listen {
         sources.flag("--listen", "tcp.listen", address.to_string());

@@ -2,6 +2,7 @@
 //!
 //! Must never hold more than the dispatch.
 
+pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod cancel;
 pub(crate) mod completions;
@@ -44,6 +45,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Events(args) => events::run(context, &args),
         Command::Token(args) => token::run(context, args),
         Command::Audit(args) => audit::run(context, &args),
+        Command::Access(args) => access::run(context, &args),
         Command::Daemon(args) => daemon::run(context, &args),
         Command::Config(args) => config::run(context, &args),
         Command::Sim(args) => crate::sim::run(context, args),

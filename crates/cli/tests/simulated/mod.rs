@@ -171,7 +171,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn start(mut command: Command) -> Self {
+    /// Starts the command of a workload and waits until it says where it runs.
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();

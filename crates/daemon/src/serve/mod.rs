@@ -23,6 +23,7 @@ mod limits;
 mod listen;
 mod network;
 mod node;
+mod nodes;
 mod openapi;
 mod page;
 mod patient;
@@ -46,6 +47,7 @@ use utoipa::openapi::path::PathItem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::Access;
 use crate::actor::{Envelope, Message};
 use crate::published::Published;
 
@@ -78,6 +80,7 @@ pub(crate) struct App {
     pub(crate) last_call: Arc<AtomicU64>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) news: stream::News,
+    pub(crate) access: Arc<Access>,
 }
 
 impl App {
@@ -145,6 +148,9 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(nodes::show))
+        .routes(routes!(nodes::stock))
+        .routes(routes!(nodes::enforce))
 }
 
 /// Whether a path takes a method that changes something.

@@ -26,5 +26,8 @@ pub(super) async fn version(State(app): State<App>) -> Json<VersionView> {
 /// Show the machine: its GPUs, their slices, live leases
 #[utoipa::path(get, path = "/v1/node", tag = "node", responses((status = OK, body = NodeView)))]
 pub(super) async fn node(State(app): State<App>, caller: Caller) -> Json<NodeView> {
-    Json(views::node(&app.picture(), app.simulated.clone(), caller.peer()))
+    let picture = app.picture();
+    let mut view = views::node(&picture, app.simulated.clone(), caller.peer());
+    view.warnings.extend(app.access.warnings(&picture.observed));
+    Json(view)
 }

@@ -1,0 +1,323 @@
+//! Who may open a slice: several users of one simulated machine, some of whom ignore migd.
+//!
+//! A simulated node is a regular file, so the rights of real users apply to it; that takes root.
+
+mod server;
+mod simulated;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use server::{Server, kill, runs, wait_for};
+use simulated::{Lab, Workload, skip, told};
+
+/// Two users without names.
+const ANN: u32 = 20_001;
+const BOB: u32 = 20_002;
+
+/// Whether the test may run: it needs several users.
+fn has_users(test: &str) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        skip(test, "to act as several users takes root");
+        return false;
+    }
+    let tried = Command::new("setpriv").arg("--version").output();
+    if tried.is_err() {
+        skip(test, "there is no setpriv (util-linux)");
+        return false;
+    }
+    true
+}
+
+/// A machine that every user may use, with a daemon of this kind.
+fn server(kind: &'static str, enforce: &str) -> Server {
+    let server = Server { lab: Lab::shared(kind) };
+    server.start_daemon(&["--enforce", enforce]);
+    wait_for("the GPUs to be ready", || {
+        let ready = |gpu: &Value| gpu["mig"] == "enabled" && gpu["maintenance"] == false;
+        server.status()["gpus"].as_array()?.iter().all(ready).then_some(())
+    });
+    server
+}
+
+/// `migctl ARGS` as this user.
+fn migctl_as(server: &Server, uid: u32, args: &[&str]) -> Command {
+    as_user(uid, &server.lab.command(args))
+}
+
+/// The same command as this user.
+fn as_user(uid: u32, command: &Command) -> Command {
+    let mut user = Command::new("setpriv");
+    let uid = uid.to_string();
+    user.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"]);
+    user.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => user.env(name, value),
+            None => user.env_remove(name),
+        };
+    }
+    user
+}
+
+fn start(mut command: Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Starts `migctl run --name NAME` of this user with this command, and waits until it is active.
+fn run_as(server: &Server, uid: u32, name: &str, command: &[&str]) -> (Child, Value) {
+    let wish = ["run", "--profile", "1g.6gb", "--name", name, "--"];
+    let child = start(migctl_as(server, uid, &[&wish, command].concat()));
+    let lease = server.until(name, "active");
+    (child, lease)
+}
+
+fn uuid(lease: &Value) -> String {
+    lease["slices"][0]["uuid"].as_str().unwrap().to_owned()
+}
+
+/// A workload of this user that ignores migd and computes where it likes.
+fn workload_as(server: &Server, uid: u32, uuid: &str) -> Output {
+    let args = ["sim", "workload", "--time", "10ms", "--on", uuid];
+    migctl_as(server, uid, &args).output().unwrap()
+}
+
+/// The nodes of the first slice of a lease.
+fn nodes(server: &Server, lease: &Value) -> Vec<PathBuf> {
+    let slice = &lease["slices"][0];
+    let number = |name: &str| slice[name].as_u64().unwrap();
+    // By the kernel's formula; the minor of a simulated GPU is its index.
+    let instance = 3 + 135 * number("gpu_index") + 9 * number("gpu_instance");
+    let compute = instance + 1 + number("compute_instance");
+    let dev = server.lab.machine_dir().join("root/dev/nvidia-caps");
+    [instance, compute].map(|minor| dev.join(format!("nvidia-cap{minor}"))).to_vec()
+}
+
+/// Owner and permissions of each node.
+fn rights(nodes: &[PathBuf]) -> Vec<(u32, u32)> {
+    let of = |path: &PathBuf| {
+        let found = std::fs::metadata(path).unwrap();
+        (found.uid(), found.mode() & 0o7777)
+    };
+    nodes.iter().map(of).collect()
+}
+
+#[test]
+fn a_slice_opens_for_the_user_of_its_lease_alone_and_is_closed_while_warm() {
+    if !has_users("a_slice_opens_for_the_user_of_its_lease_alone_and_is_closed_while_warm") {
+        return;
+    }
+    let server = server("a30:1", "on");
+    let (ann, lease) = run_as(&server, ANN, "ann", &["sleep", "600"]);
+    let (nodes, uuid) = (nodes(&server, &lease), uuid(&lease));
+    assert_eq!(rights(&nodes), [(ANN, 0o400); 2]);
+    let own = workload_as(&server, ANN, &uuid);
+    assert!(own.status.success(), "{}", told(&own));
+    let refused = workload_as(&server, BOB, &uuid);
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains("CUDA error 100") && words.contains("cannot open"), "{words}");
+    // The lease ends; the slice stays, warm, and opens for nobody.
+    kill("TERM", server.command_of("ann"));
+    ann.wait_with_output().unwrap();
+    server.until_empty();
+    assert_eq!(server.status()["gpus"][0]["instances"][0]["used"], "warm");
+    assert_eq!(rights(&nodes), [(0, 0); 2]);
+    for uid in [ANN, BOB] {
+        let refused = workload_as(&server, uid, &uuid);
+        assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    }
+    // The next user gets the same slice.
+    let (bob, lease) = run_as(&server, BOB, "bob", &["sleep", "600"]);
+    assert_eq!(rights(&nodes), [(BOB, 0o400); 2], "{lease}");
+    assert!(!workload_as(&server, ANN, &uuid).status.success());
+    assert!(workload_as(&server, BOB, &uuid).status.success());
+    kill("KILL", server.command_of("bob"));
+    bob.wait_with_output().unwrap();
+    server.until_empty();
+}
+
+/// A child that left session and process group keeps the lease charged, and nobody gets the slice
+/// before it is gone.
+#[test]
+fn a_child_in_a_session_of_its_own_keeps_its_slice_from_the_next_user() {
+    if !has_users("a_child_in_a_session_of_its_own_keeps_its_slice_from_the_next_user") {
+        return;
+    }
+    let server = server("a30:1", "on");
+    let fill = hold_the_rest(&server);
+    let file = tempfile::tempdir().unwrap();
+    open_to_all(file.path());
+    let pid = file.path().join("pid");
+    let script =
+        format!("setsid sh -c 'echo $$ > {}; exec 9<$0; exec sleep 600' $NODE &", pid.display());
+    let script = format!("{FIND_NODE} {script} sleep 600");
+    let (ann, lease) = run_as(&server, ANN, "ann", &["sh", "-c", &script]);
+    let nodes = nodes(&server, &lease);
+    let stray: u32 =
+        wait_for("the child", || std::fs::read_to_string(&pid).ok()?.trim().parse().ok());
+    wait_for("the child to have the node open", || has_open(stray, &nodes[1]).then_some(()));
+    kill("TERM", server.command_of("ann"));
+    ann.wait_with_output().unwrap();
+    let held = wait_for("the child to be named", || {
+        let held = server.lease("ann")?["held_by"].as_array()?.first()?.as_str()?.to_owned();
+        Some(held)
+    });
+    assert!(held.contains(&format!("pid {stray} ")), "{held}");
+    assert_eq!(rights(&nodes), [(0, 0); 2], "closed while it is looked for holders");
+    let bob = start(migctl_as(
+        &server,
+        BOB,
+        &["run", "--profile", "1g.6gb", "--name", "bob", "--", "true"],
+    ));
+    server.until("bob", "queued");
+    assert_eq!(server.lease("ann").unwrap()["state"], "ending");
+    assert!(runs(stray));
+    kill("KILL", stray);
+    let output = bob.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    drop(fill);
+}
+
+/// Finds the node of the compute instance by the UUID, as a program that ignores migd would.
+const FIND_NODE: &str = "NODE=$(ls $MIGD_SIM_HOST/root/dev/nvidia-caps/* | while read n; do \
+     [ $(stat -c %u $n) = $(id -u) ] && echo $n; done | sort -V | tail -n1); export NODE;";
+
+fn open_to_all(folder: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+}
+
+/// Whether a process has a file open.
+fn has_open(pid: u32, file: &std::path::Path) -> bool {
+    let Ok(all) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    all.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to == file))
+}
+
+/// Leases of root's on three of the four slices of an A30.
+fn hold_the_rest(server: &Server) -> Vec<String> {
+    let hold = |name: &str| {
+        server.lab.ok(&["lease", "--profile", "1g.6gb", "--name", name]);
+        name.to_owned()
+    };
+    ["rest-1", "rest-2", "rest-3"].map(hold).to_vec()
+}
+
+/// Somebody kept the node of an instance open that an administrator made and took away. The driver
+/// gives the same minor to the next instance there, and the descriptor would open it.
+#[test]
+fn an_old_open_descriptor_keeps_a_new_slice_from_others() {
+    if !has_users("an_old_open_descriptor_keeps_a_new_slice_from_others") {
+        return;
+    }
+    let server = server("a30:1", "on");
+    hold_the_rest(&server);
+    // The last place: made and taken away by hand, as with nvidia-smi.
+    let foreign = server.lab.slice(0, "1g.6gb");
+    let node = wait_for("the node", || {
+        let all = std::fs::read_dir(server.lab.machine_dir().join("root/dev/nvidia-caps")).ok()?;
+        let stock = |path: &PathBuf| {
+            let minor: u32 = path.to_str()?.rsplit_once("nvidia-cap")?.1.parse().ok()?;
+            let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
+            (minor > 2 && (minor - 3) % 9 == 1 && mode == 0o444).then_some(())
+        };
+        all.flatten().map(|entry| entry.path()).find(|path| stock(path).is_some())
+    });
+    let holding = format!("exec 9<{}; exec sleep 600", node.display());
+    let mut mallory = start(as_user(ANN, Command::new("sh").args(["-c", &holding])));
+    wait_for("the node to be open", || has_open(mallory.id(), &node).then_some(()));
+    destroy(&server, &foreign);
+    let bob = start(migctl_as(
+        &server,
+        BOB,
+        &["run", "--profile", "1g.6gb", "--name", "bob", "--", "sleep", "600"],
+    ));
+    let failure = wait_for("the grant to be refused", || {
+        server.lease("bob")?["last_failure"].as_str().map(str::to_owned)
+    });
+    assert!(failure.contains(&format!("pid {} ", mallory.id())), "{failure}");
+    assert_eq!(server.until("bob", "queued")["slices"].as_array().unwrap().len(), 0);
+    assert_eq!(rights(&[node])[0], (0, 0));
+    mallory.kill().unwrap();
+    mallory.wait().unwrap();
+    let lease = server.until("bob", "active");
+    assert_eq!(rights(&nodes(&server, &lease)), [(BOB, 0o400); 2]);
+    kill("KILL", server.command_of("bob"));
+    bob.wait_with_output().unwrap();
+}
+
+/// Destroys a slice from outside of migd.
+fn destroy(server: &Server, uuid: &str) {
+    let machine = server.lab.machine();
+    let caller = machine.caller();
+    machine
+        .change(|node, now| {
+            let (gpu, compute) = node.mig_device_by_uuid(uuid).unwrap();
+            node.destroy_compute_instance(gpu, caller, compute, now).unwrap();
+            node.destroy_gpu_instance(gpu, caller, compute.instance, now).unwrap();
+        })
+        .unwrap();
+}
+
+#[test]
+fn observing_changes_nothing_and_names_who_would_be_refused() {
+    if !has_users("observing_changes_nothing_and_names_who_would_be_refused") {
+        return;
+    }
+    let server = server("a30:1", "observe");
+    let (ann, lease) = run_as(&server, ANN, "ann", &["sleep", "600"]);
+    let (nodes, uuid) = (nodes(&server, &lease), uuid(&lease));
+    assert_eq!(rights(&nodes), [(0, 0o444); 2], "as the driver's tools make them");
+    let own = migctl_as(&server, ANN, &["sim", "workload", "--time", "600s", "--on", &uuid]);
+    let own = Workload::start(own);
+    let bob = migctl_as(&server, BOB, &["sim", "workload", "--time", "600s", "--on", &uuid]);
+    let bob = Workload::start(bob);
+    let warning = wait_for("the intruder to be named", || {
+        let warnings = server.status()["warnings"].clone();
+        let all: Vec<String> =
+            warnings.as_array()?.iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+        assert!(all.iter().all(|text| !text.contains(&format!("pid {} ", own.pid()))), "{all:?}");
+        all.into_iter().find(|text| text.contains(&format!("pid {} ", bob.pid())))
+    });
+    assert!(warning.contains("user 20002") && warning.contains("of user 20001"), "{warning}");
+    drop(bob);
+    wait_for("the warning to go", || {
+        server.status()["warnings"].as_array().unwrap().is_empty().then_some(())
+    });
+    // Changing to `on` closes what is there; changing back gives it back.
+    drop(own);
+    server.kill_daemon();
+    server.start_daemon(&["--enforce", "on"]);
+    wait_for("the slice to be Ann's", || (rights(&nodes) == [(ANN, 0o400); 2]).then_some(()));
+    assert!(!workload_as(&server, BOB, &uuid).status.success());
+    server.kill_daemon();
+    server.start_daemon(&["--enforce", "observe"]);
+    wait_for("the slice to be as before", || (rights(&nodes) == [(0, 0o444); 2]).then_some(()));
+    kill("KILL", server.command_of("ann"));
+    ann.wait_with_output().unwrap();
+}
+
+/// Whoever changes a node by hand finds it mended; a daemon that was away mends what it missed.
+#[test]
+fn nodes_are_brought_back_and_survive_kill_9() {
+    if !has_users("nodes_are_brought_back_and_survive_kill_9") {
+        return;
+    }
+    let server = server("a30:1", "on");
+    let (ann, lease) = run_as(&server, ANN, "ann", &["sleep", "600"]);
+    let nodes = nodes(&server, &lease);
+    let open = |path: &PathBuf| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
+    };
+    nodes.iter().for_each(open);
+    wait_for("it to be mended", || (rights(&nodes) == [(ANN, 0o400); 2]).then_some(()));
+    server.kill_daemon();
+    nodes.iter().for_each(open);
+    kill("KILL", ann.id());
+    server.start_daemon(&["--enforce", "on"]);
+    server.until_empty();
+    wait_for("the warm slice to be closed", || (rights(&nodes) == [(0, 0); 2]).then_some(()));
+}
