@@ -153,7 +153,7 @@ fn a_child_in_a_session_of_its_own_keeps_its_slice_from_the_next_user() {
     let pid = file.path().join("pid");
     let script =
         format!("setsid sh -c 'echo $$ > {}; exec 9<$0; exec sleep 600' $NODE &", pid.display());
-    let script = format!("{FIND_NODE} {script} sleep 600");
+    let script = format!("{FIND_NODE} {script} exec sleep 600");
     let (ann, lease) = run_as(&server, ANN, "ann", &["sh", "-c", &script]);
     let nodes = nodes(&server, &lease);
     let stray: u32 =
