@@ -165,3 +165,25 @@ fn roots_daemon_does_not_follow_the_environment() {
         assert!(words.contains("MIGD_DAEMON_GRACE"), "{words}");
     }
 }
+
+/// A window of the file is booked for its tenant; without it the bookings go.
+#[test]
+fn windows_of_the_file_become_bookings_and_go_with_it() {
+    let lab = Lab::new("a30:1");
+    let window = "[tenants.vision]\n[[window]]\nname = \"daily\"\ntenant = \"vision\"\n\
+                  profile = \"2g.12gb\"\nfrom = \"00:00\"\nto = \"12:00\"\n";
+    let path = file(&lab, window);
+    let server = Server { lab };
+    server.start_daemon(&["--config", path.to_str().unwrap()]);
+    let events = || server.lab.ok(&["events", "-n", "500"]);
+    let count = |words: &str| events().lines().filter(|line| line.contains(words)).count();
+    wait_for("a week of bookings", || (count("vision booked 1 x 2g.12gb") >= 6).then_some(()));
+    fs::write(&path, "").unwrap();
+    server.lab.ok(&["config", "reload"]);
+    let made = count("vision booked");
+    wait_for("the bookings to go", || {
+        let gone =
+            events().lines().filter(|l| l.contains("cancelled") || l.contains("given up")).count();
+        (gone + 1 >= made).then_some(())
+    });
+}

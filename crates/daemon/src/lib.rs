@@ -31,6 +31,7 @@ mod serve;
 mod settings;
 mod views;
 mod watch;
+mod windows;
 
 #[doc(hidden)]
 pub use fuzzed::bears;

@@ -41,6 +41,7 @@ use crate::searcher::{self, Searcher};
 use crate::serve::{self, App, Doors, Edge, Guard, Hosts, NetworkDoor, Rates};
 use crate::settings::{self, Reloader, Settings};
 use crate::watch::Watcher;
+use crate::windows::Windows;
 
 /// Where the clock's record is kept in the journal.
 const CLOCK: &str = "clock";
@@ -223,6 +224,13 @@ async fn serve(
     }
     let reloads = tokio::spawn(reloader.serve());
     let watchdog = tokio::spawn(notify::watchdog(inbox.clone()));
+    let windows = Windows {
+        inbox: inbox.clone(),
+        published: published.clone(),
+        clock: Arc::clone(&clock),
+        by: app.own_uid,
+    };
+    let windows = tokio::spawn(windows.serve());
     let idle = leave_when_idle(options.leave_when_idle, app.clone(), published);
     tokio::spawn(serve::tell(app.clone()));
     let server = tokio::spawn(serve::serve(doors, serve::router(app)));
@@ -241,6 +249,7 @@ async fn serve(
     notify::stopping();
     reloads.abort();
     watchdog.abort();
+    windows.abort();
     // What systemd opened is systemd's: the next caller starts a daemon through it.
     for (socket, own) in [(&options.socket, own.0), (&options.admin_socket, own.1)] {
         if own {
