@@ -26,6 +26,11 @@ pub(crate) enum Owner {
     Lease(LeaseId),
     /// A change of ours that is under way.
     Change,
+    /// Somebody who has no lease, on a slice of ours that is idle by our records.
+    Visitor {
+        /// Since when it is idle by our records.
+        since: Timestamp,
+    },
     /// Somebody else: nobody knows for how long.
     Stranger,
 }
@@ -42,8 +47,7 @@ pub(crate) fn owner(state: &State, gpu: &GpuUuid, part: PlacedProfile) -> Owner 
     match state.slices.get(&key).map(|record| record.used) {
         Some(SliceUse::Leased(lease)) => Owner::Lease(lease),
         Some(SliceUse::InPlan(_)) => promised().map_or(Owner::Change, Owner::Lease),
-        // Idle, and yet in the way: somebody is on it.
-        Some(SliceUse::Warm { .. }) => Owner::Stranger,
+        Some(SliceUse::Warm { since }) => Owner::Visitor { since },
         None => {
             let steps = state.plans.values().flat_map(|open| &open.plan.steps);
             let changing = || {
@@ -59,10 +63,14 @@ pub(crate) fn owner(state: &State, gpu: &GpuUuid, part: PlacedProfile) -> Owner 
     }
 }
 
+/// From the end of a lease to the proof that its places are empty, at the most.
+pub(crate) const fn out(world: &World<'_>) -> Millis {
+    Millis::new(world.policy.grace.get() + PROOF.get())
+}
+
 /// When a lease has left its places at the latest; `None` if nothing says so.
 pub(crate) fn latest(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> {
-    let out = world.policy.grace.get() + PROOF.get();
-    let after = |at: Timestamp| at.plus(Millis::new(out));
+    let after = |at: Timestamp| at.plus(out(world));
     let end = match &lease.phase {
         Phase::Queued => return None,
         Phase::Granting { .. } => return of_request(state, world, &lease.spec),
@@ -174,6 +182,11 @@ pub(crate) fn owner_latest(state: &State, world: &World<'_>, owner: Owner) -> Op
     match owner {
         Owner::Stranger => None,
         Owner::Change => Some(world.now.plus(GRANT)),
+        // The snapshot may be older than the proof that the slice is empty.
+        Owner::Visitor { since } => {
+            let news = since.plus(GRANT);
+            (world.now < news).then_some(news)
+        }
         Owner::Lease(id) => {
             let lease = state.lease(id)?;
             let notice = world.policy.notice.get() + world.policy.grace.get() + PROOF.get();

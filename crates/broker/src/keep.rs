@@ -176,15 +176,3 @@ pub(crate) fn close(rooms: &mut [Room], kept: &Kept) {
         }
     }
 }
-
-/// The rooms as one request sees them.
-pub(crate) fn rooms_for(
-    state: &State,
-    world: &World<'_>,
-    id: Option<LeaseId>,
-    spec: &RequestSpec,
-) -> Vec<Room> {
-    let mut views = Views::new(state, world);
-    let view = views.of(state, world, id, spec);
-    views.views.swap_remove(view).1
-}

@@ -15,6 +15,7 @@ mod cordon;
 mod decide;
 mod endings;
 mod ends;
+mod estimate;
 pub mod event;
 mod fold;
 mod grant;
@@ -38,6 +39,7 @@ pub mod state;
 pub mod terms;
 pub mod usage;
 mod whole;
+mod why;
 
 pub use booking::{Booking, BookingEnd, BookingSpec};
 pub use command::{Command, Decision, Effect, Emptiness, Peer, Refusal, Reply, World};
@@ -56,3 +58,4 @@ pub use state::{
 };
 pub use terms::{Arrangement, IdleRule, NoticeSignal, Priority, Terms};
 pub use usage::{Hour, Usage};
+pub use why::{Blocking, Why, why};

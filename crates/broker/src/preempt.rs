@@ -64,7 +64,7 @@ fn still_due(draft: &Draft<'_>, id: LeaseId) -> bool {
         Owner::Lease(id) => state
             .lease(*id)
             .is_some_and(|lease| matches!(lease.phase, Phase::Ending { .. }) || is_told(lease)),
-        Owner::Change => true,
+        Owner::Change | Owner::Visitor { .. } => true,
         Owner::Stranger => false,
     };
     let stakes = quota::stakes(state, world.observed);
@@ -206,7 +206,7 @@ fn victims(
             .iter()
             .filter_map(|b| match ends::owner(state, &rooms[b.room].gpu, b.part) {
                 Owner::Lease(id) => Some(id),
-                Owner::Change | Owner::Stranger => None,
+                Owner::Change | Owner::Visitor { .. } | Owner::Stranger => None,
             })
             .collect();
         leaving.sort_unstable();
@@ -299,7 +299,7 @@ fn for_reservation(draft: &mut Draft<'_>) {
         let lease = match owner {
             Owner::Lease(id) => state.lease(id),
             Owner::Change => continue,
-            Owner::Stranger => return,
+            Owner::Visitor { .. } | Owner::Stranger => return,
         };
         let Some(lease) = lease else { continue };
         let (mine, its) = (&asker.spec.terms, &lease.spec.terms);

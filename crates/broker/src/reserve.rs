@@ -1,12 +1,14 @@
 //! Room kept free for one large request that has waited long.
 //!
-//! The small ones that pass it by may still use the places, if they are gone in time. Must never
+//! The small ones that would pass it by may still use the places, if they are gone in time. Whose
+//! tenant had more than others waits until they had as much: the shares of a tenant of large
+//! requests are no larger for it. Must never
 //! keep more than one request's room, nor move to places that take longer to be free.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Timestamp};
+use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Tenant, Timestamp};
 use planner::{Arrangement, GeometryTables, Hold, Room, Want};
 
 use crate::command::World;
@@ -14,11 +16,15 @@ use crate::decide::Draft;
 use crate::ends::{self, Owner};
 use crate::event::{Event, SliceTarget};
 use crate::quota::{self, Stake};
+use crate::request::{GpuSelector, Wanted};
 use crate::serve::{Block, Blocked, Pass};
 use crate::state::{Lease, Phase, Reservation, SliceKey, State};
 
 /// The reservation moves only for places that are free so much sooner.
 const WORTH_MOVING: Millis = Millis::from_secs(60);
+
+/// Tenants for whose requests places are looked for in one decision at most.
+const TRIES: usize = 4;
 
 /// How soon places are free; less is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +44,7 @@ impl Wait {
         let unlimited = latest.iter().filter(|at| at.is_none()).count();
         let likely = |owner: &Owner| match owner {
             Owner::Lease(id) => state.lease(*id).map(|l| ends::likely(state, world, l)),
-            Owner::Change | Owner::Stranger => None,
+            Owner::Change | Owner::Visitor { .. } | Owner::Stranger => None,
         };
         let until = if unlimited == 0 {
             latest.into_iter().flatten().max()
@@ -77,23 +83,60 @@ pub(crate) fn update(draft: &mut Draft<'_>, blocked: &[Blocked]) {
         }
         return;
     }
-    let world = draft.world;
-    let waits_long = |lease: &&Lease| {
-        world.now.since(lease.requested_at) >= world.policy.drain_after
+    if let Some((lease, places)) = candidate(draft.state, draft.world, blocked) {
+        reserve(draft, lease, places, draft.world.now);
+    }
+}
+
+/// The request that room is kept for next: the oldest large one of the tenant whose turn it is. A
+/// tenant whose turn it is not may have room kept where nobody before it could go.
+fn candidate(
+    state: &State,
+    world: &World<'_>,
+    blocked: &[Blocked],
+) -> Option<(LeaseId, Vec<SliceTarget>)> {
+    let waiting: Vec<&Lease> = blocked
+        .iter()
+        .filter(|blocked| blocked.why == Block::Room)
+        .filter_map(|blocked| state.lease(blocked.id))
+        .collect();
+    let mut sizes = Sizes::default();
+    let smallest = sizes.smallest(state, world);
+    let mut tenants: Vec<&Tenant> = Vec::new();
+    let mut due: Vec<(usize, &Lease)> = Vec::new();
+    for lease in &waiting {
+        let tenant = &lease.spec.tenant;
+        let known = tenants.iter().rposition(|known| *known == tenant);
+        let turn = known.unwrap_or_else(|| {
+            tenants.push(tenant);
+            tenants.len() - 1
+        });
+        let is_due = world.now.since(lease.requested_at) >= world.policy.drain_after
             && lease.promised.is_empty()
             && lease.promised_whole.is_empty()
             && lease.spec.terms.booking.is_none()
-    };
-    let candidates = blocked.iter().filter(|b| b.why == Block::Room);
-    let smallest = smallest_share(draft.state, world);
-    let next = candidates
-        .filter_map(|b| draft.state.lease(b.id))
-        .filter(waits_long)
-        .filter(|lease| asked_share(world, lease) > smallest)
-        .find_map(|lease| Some((lease.id, best_places(draft.state, world, lease)?.0)));
-    if let Some((lease, places)) = next {
-        reserve(draft, lease, places, world.now);
+            && sizes.of(world, lease) > smallest;
+        let age = |lease: &Lease| (lease.requested_at, lease.id);
+        match due.iter_mut().find(|(of, _)| *of == turn) {
+            Some((_, oldest)) if is_due && age(lease) < age(oldest) => *oldest = lease,
+            None if is_due => due.push((turn, lease)),
+            Some(_) | None => {}
+        }
     }
+    due.into_iter().take(TRIES).find_map(|(turn, lease)| {
+        let places = best_places(state, world, lease)?.0;
+        let before = |other: &&&Lease| tenants[..turn].contains(&&other.spec.tenant);
+        let wants = |other: &&Lease| places.iter().any(|place| may_go_to(world, other, place));
+        (!waiting.iter().filter(before).any(wants)).then_some((lease.id, places))
+    })
+}
+
+/// Whether a request could be served by the GPU of a place.
+fn may_go_to(world: &World<'_>, lease: &Lease, place: &SliceTarget) -> bool {
+    world.observed.gpu(&place.key.gpu).is_some_and(|gpu| {
+        lease.spec.gpu.matches(gpu)
+            && gpu.geometry.as_deref().is_some_and(|g| lease.spec.wanted.on(g).is_ok())
+    })
 }
 
 fn reserve(draft: &mut Draft<'_>, lease: LeaseId, places: Vec<SliceTarget>, since: Timestamp) {
@@ -103,25 +146,39 @@ fn reserve(draft: &mut Draft<'_>, lease: LeaseId, places: Vec<SliceTarget>, sinc
     draft.emit(Event::Reserved { lease, reservation });
 }
 
-/// The share of a GPU that a request takes.
-fn asked_share(world: &World<'_>, lease: &Lease) -> u64 {
-    let gpus = world.observed.gpus.iter().filter(|gpu| lease.spec.gpu.matches(gpu));
-    let each = gpus.filter_map(|gpu| {
-        let profile = lease.spec.wanted.on(gpu.geometry.as_deref()?).ok()?;
-        Some(Stake::of_slice(gpu, profile.id).share)
-    });
-    each.min().unwrap_or(0).saturating_mul(u64::from(lease.spec.count))
-}
+/// The shares of a GPU that requests take, each wish looked up once.
+#[derive(Debug, Default)]
+struct Sizes(Vec<(Wanted, GpuSelector, u64)>);
 
-/// The least share that anybody has or asks for: whoever asks for no more is not passed by.
-fn smallest_share(state: &State, world: &World<'_>) -> u64 {
-    let shares = state.leases.values().map(|lease| match lease.phase {
-        Phase::Queued => asked_share(world, lease),
-        Phase::Granting { .. } | Phase::Active { .. } | Phase::Ending { .. } => {
-            quota::stake(state, world.observed, lease).share
-        }
-    });
-    shares.filter(|share| *share > 0).min().unwrap_or(0)
+impl Sizes {
+    fn of(&mut self, world: &World<'_>, lease: &Lease) -> u64 {
+        let spec = &lease.spec;
+        let known =
+            self.0.iter().find(|(wanted, gpu, _)| *wanted == spec.wanted && *gpu == spec.gpu);
+        let each = known.map(|(.., share)| *share);
+        let each = each.unwrap_or_else(|| {
+            let gpus = world.observed.gpus.iter().filter(|gpu| spec.gpu.matches(gpu));
+            let each = gpus.filter_map(|gpu| {
+                let profile = spec.wanted.on(gpu.geometry.as_deref()?).ok()?;
+                Some(Stake::of_slice(gpu, profile.id).share)
+            });
+            let share = each.min().unwrap_or(0);
+            self.0.push((spec.wanted, spec.gpu.clone(), share));
+            share
+        });
+        each.saturating_mul(u64::from(spec.count))
+    }
+
+    /// The least share that anybody has or asks for: whoever asks for no more is not passed by.
+    fn smallest(&mut self, state: &State, world: &World<'_>) -> u64 {
+        let shares = state.leases.values().map(|lease| match lease.phase {
+            Phase::Queued => self.of(world, lease),
+            Phase::Granting { .. } | Phase::Active { .. } | Phase::Ending { .. } => {
+                quota::stake(state, world.observed, lease).share
+            }
+        });
+        shares.filter(|share| *share > 0).min().unwrap_or(0)
+    }
 }
 
 /// How soon the reserved places are free; `None` if they no longer serve.
@@ -139,7 +196,8 @@ fn current(state: &State, world: &World<'_>, lease: &Lease, kept: &Reservation) 
     if owners.contains(&Owner::Stranger) {
         return None;
     }
-    Some(Wait::of(state, world, &owners))
+    let wait = Wait::of(state, world, &owners);
+    Some(Wait { until: kept.free_at.map_or(wait.until, |said| said.min(wait.until)), ..wait })
 }
 
 /// The places for a request that will be free soonest.

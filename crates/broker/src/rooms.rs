@@ -15,7 +15,7 @@ use planner::{Hold, Occupant, Room, Want};
 use crate::command::World;
 use crate::request::{RequestSpec, Wanted};
 use crate::state::{Lease, Phase, SliceKey, SliceUse, State};
-use crate::{bookings, whole};
+use crate::{bookings, whole, why};
 
 /// What an instance is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +141,22 @@ pub(crate) fn can_become_usable(gpu: &GpuSnapshot, auto_mig: bool) -> bool {
 /// What a waiting request waits for, in one sentence.
 pub fn explain(state: &State, world: &World<'_>, lease: &Lease) -> String {
     let rooms = rooms(state, world.observed);
-    explain_spec(state, world, &lease.spec, &rooms)
+    explain_request(state, world, Some(lease.id), &lease.spec, &rooms)
 }
 
 pub(crate) fn explain_spec(
     state: &State,
     world: &World<'_>,
+    spec: &RequestSpec,
+    rooms: &[Room],
+) -> String {
+    explain_request(state, world, None, spec, rooms)
+}
+
+fn explain_request(
+    state: &State,
+    world: &World<'_>,
+    id: Option<LeaseId>,
     spec: &RequestSpec,
     rooms: &[Room],
 ) -> String {
@@ -159,6 +169,9 @@ pub(crate) fn explain_spec(
     let want = want(spec, world, rooms);
     if !rooms.iter().enumerate().any(|(i, room)| room.usable && want.profile(i).is_some()) {
         return unusable_sentence(state, world, rooms, &want);
+    }
+    if let Some(words) = why::cause(state, world, id, spec) {
+        return words;
     }
     match world.planner.blockers(rooms, &want, spec.count) {
         Some(blockers) if blockers.is_empty() => "its turn; there is room for it".to_string(),
@@ -255,7 +268,10 @@ pub(crate) fn occupant_sentence(
         _ => promised,
     };
     match owner.and_then(|id| state.lease(id)) {
-        Some(lease) => alloc::format!("{} of {} ({what})", lease.id, lease.spec.tenant),
+        Some(lease) => {
+            let idle = why::idle_words(lease, world.now);
+            alloc::format!("{} of {} ({what}{idle})", lease.id, lease.spec.tenant)
+        }
         None if state.slices.contains_key(&key) => {
             alloc::format!("a change under way ({what})")
         }

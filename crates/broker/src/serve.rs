@@ -19,7 +19,7 @@ use crate::quota::{self, Stake};
 use crate::request::{GpuSelector, RequestSpec, Wanted};
 use crate::rooms::want;
 use crate::state::State;
-use crate::{preempt, reserve, whole};
+use crate::{estimate, preempt, reserve, whole};
 
 /// Why a request is not served now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,7 @@ pub(crate) fn schedule(draft: &mut Draft<'_>) {
     let blocked = if draft.state.queue().next().is_some() { serve(draft) } else { Vec::new() };
     reserve::update(draft, &blocked);
     preempt::update(draft, &blocked);
+    estimate::tell(draft);
 }
 
 /// What is looked up once for all requests of a pass.
@@ -188,6 +189,9 @@ fn serve(draft: &mut Draft<'_>) -> Vec<Blocked> {
                     turns.served();
                     release_kept(draft, id);
                     pass.granted(draft.state, draft.world, id, &tenant, &choices);
+                } else {
+                    // The snapshot is older than the records; the next one will do.
+                    blocked.push(Blocked { id, why: Block::Room });
                 }
             }
             Err(why) => blocked.push(Blocked { id, why }),

@@ -8,6 +8,10 @@ mod machine;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod estimates;
+#[cfg(test)]
+mod fairness;
+#[cfg(test)]
 mod folding;
 #[cfg(test)]
 mod holders;
@@ -18,12 +22,18 @@ mod moves;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod preemption;
+#[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod quotas;
 #[cfg(test)]
 mod reclaim;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod reservation;
 #[cfg(test)]
 mod simulation;

@@ -82,7 +82,8 @@ fn whole_gpus_have_no_slices(rig: &Rig) {
 
 /// The newest plan, when it was just opened, grants nothing on a GPU that is out of use.
 fn nothing_goes_to_gpus_out_of_use(rig: &Rig) {
-    let Some(Event::PlanOpened { steps, targets, whole, .. }) = rig.journal.last().map(|s| &s.event)
+    let Some(Event::PlanOpened { steps, targets, whole, .. }) =
+        rig.journal.last().map(|s| &s.event)
     else {
         return;
     };

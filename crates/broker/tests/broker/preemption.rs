@@ -1,0 +1,188 @@
+//! Leases that agreed to leave for a better right, told to.
+
+use broker::{
+    Amount, EndReason, Event, NoticeReason, NoticeSignal, Policy, Priority, Stage, TenantRules,
+};
+use model::{LeaseId, Millis, Tenant};
+
+use crate::machine::{Machine, Rig};
+
+/// `owner` is guaranteed so many slices; everybody may ask for high rank.
+fn guaranteed(boards: &[&str], owner: &str, slices: u32) -> Rig {
+    let amount = Amount { slices: Some(slices), memory: None };
+    let rules = TenantRules { guaranteed: amount, ..TenantRules::default() };
+    let default_tenant = TenantRules { max_priority: Priority::High, ..TenantRules::default() };
+    let tenants = [(Tenant::new(owner), rules)].into();
+    Rig::with(Machine::new(boards), Policy { tenants, default_tenant, ..Policy::default() })
+}
+
+fn borrow(rig: &mut Rig, user: u32, wanted: &str) -> LeaseId {
+    let mut spec = rig.spec(user, wanted);
+    spec.terms.preemptible = true;
+    spec.terms.notice_signal = Some(NoticeSignal::Usr1);
+    let id = rig.request(spec).expect("accepted");
+    rig.settle();
+    rig.tick(Millis::from_secs(10));
+    id
+}
+
+fn told(rig: &Rig) -> Vec<LeaseId> {
+    let told = rig.state.leases.values().filter(|lease| {
+        let reason = lease.notice.as_ref().map(|notice| &notice.reason);
+        matches!(reason, Some(NoticeReason::Preempted { .. }))
+    });
+    told.map(|lease| lease.id).collect()
+}
+
+#[test]
+fn the_guaranteed_get_theirs_back_from_the_youngest_borrower() {
+    let mut rig = guaranteed(&["a30"], "user1", 2);
+    let borrowed: Vec<LeaseId> = (0..4).map(|_| borrow(&mut rig, 2, "1g.6gb")).collect();
+    let youngest = borrowed[3];
+    let process = rig.run_on(youngest, true, Some(Stage::Kill));
+    let owner = rig.ask(1, "1g.6gb");
+    assert_eq!(told(&rig), [youngest]);
+    assert_eq!(rig.notified, [(youngest, NoticeSignal::Usr1)]);
+    // Nobody slips in while it leaves, nor when it is gone.
+    let stranger = rig.ask(3, "1g.6gb");
+    rig.tick(rig.policy.notice);
+    rig.settle();
+    assert!(rig.signals.contains(&(youngest, Stage::Term)) && !rig.is_active(owner));
+    rig.tick(rig.policy.grace);
+    rig.settle();
+    assert!(!rig.machine.processes.iter().any(|p| p.pid == process.pid), "it was killed");
+    rig.tick(Millis::from_secs(1));
+    rig.settle();
+    assert!(rig.is_active(owner) && rig.is_queued(stranger));
+    assert_eq!(rig.ended(youngest), Some(&EndReason::Preempted { for_lease: owner }));
+}
+
+#[test]
+fn what_is_not_preemptible_is_not_touched() {
+    let mut rig = guaranteed(&["a30"], "user1", 4);
+    for _ in 0..4 {
+        rig.ask(2, "1g.6gb");
+    }
+    let owner = rig.ask(1, "1g.6gb");
+    rig.tick(Millis::from_secs(3600));
+    rig.settle();
+    assert!(rig.is_queued(owner) && told(&rig).is_empty());
+}
+
+#[test]
+fn beyond_the_guarantee_nobody_is_told_to_leave() {
+    let mut rig = guaranteed(&["a30"], "user1", 1);
+    borrow(&mut rig, 1, "1g.6gb");
+    for _ in 0..3 {
+        borrow(&mut rig, 2, "1g.6gb");
+    }
+    rig.ask(1, "1g.6gb");
+    rig.tick(Millis::from_secs(30));
+    assert!(told(&rig).is_empty());
+}
+
+#[test]
+fn no_borrower_is_left_with_less_than_its_guarantee() {
+    let mut rig = guaranteed(&["a30"], "user1", 3);
+    let amount = Amount { slices: Some(2), memory: None };
+    let rules = TenantRules { guaranteed: amount, ..TenantRules::default() };
+    rig.policy.tenants.insert(Tenant::new("user2"), rules);
+    let two: Vec<LeaseId> = (0..3).map(|_| borrow(&mut rig, 2, "1g.6gb")).collect();
+    let other = borrow(&mut rig, 3, "1g.6gb");
+    let mut spec = rig.spec(1, "1g.6gb");
+    spec.count = 2;
+    rig.request(spec).unwrap();
+    rig.settle();
+    assert_eq!(told(&rig), [two[2], other], "of the three of user2 one is borrowed");
+    let mut rig = guaranteed(&["a30"], "user1", 3);
+    let amount = Amount { slices: Some(4), memory: None };
+    let rules = TenantRules { guaranteed: amount, ..TenantRules::default() };
+    rig.policy.tenants.insert(Tenant::new("user2"), rules);
+    for _ in 0..4 {
+        borrow(&mut rig, 2, "1g.6gb");
+    }
+    rig.ask(1, "1g.6gb");
+    assert!(told(&rig).is_empty());
+}
+
+#[test]
+fn never_more_are_told_than_needed() {
+    let mut rig = guaranteed(&["a100-sxm4-40gb"], "user1", 7);
+    let three = borrow(&mut rig, 2, "3g.20gb");
+    for _ in 0..4 {
+        borrow(&mut rig, 3, "1g.5gb");
+    }
+    rig.ask(1, "3g.20gb");
+    assert_eq!(told(&rig), [three], "one is enough, though it is older");
+}
+
+#[test]
+fn a_lease_of_several_slices_leaves_once() {
+    let mut rig = guaranteed(&["a30"], "user1", 4);
+    let mut spec = rig.spec(2, "1g.6gb");
+    (spec.count, spec.terms.preemptible) = (3, true);
+    let several = rig.request(spec).unwrap();
+    rig.settle();
+    borrow(&mut rig, 3, "1g.6gb");
+    let owner = rig.ask(1, "2g.12gb");
+    assert_eq!(told(&rig), [several]);
+    rig.tick(rig.policy.notice);
+    rig.settle();
+    assert!(rig.is_active(owner));
+}
+
+#[test]
+fn a_notice_is_withdrawn_when_the_need_is_gone() {
+    let mut rig = guaranteed(&["a30"], "user1", 2);
+    let borrowed: Vec<LeaseId> = (0..4).map(|_| borrow(&mut rig, 2, "1g.6gb")).collect();
+    let owner = rig.ask(1, "1g.6gb");
+    assert_eq!(told(&rig), [borrowed[3]]);
+    rig.release(owner);
+    assert!(told(&rig).is_empty(), "it was cancelled");
+    let owner = rig.ask(1, "1g.6gb");
+    assert_eq!(told(&rig), [borrowed[3]]);
+    rig.release(borrowed[0]);
+    assert!(rig.is_active(owner) && told(&rig).is_empty(), "another one left by itself");
+    rig.tick(Millis::from_secs(3600));
+    rig.settle();
+    assert!(rig.is_active(borrowed[3]));
+    let withdrawn = |event: &Event| matches!(event, Event::NoticeWithdrawn { .. });
+    assert_eq!(rig.journal.iter().filter(|stamped| withdrawn(&stamped.event)).count(), 2);
+}
+
+#[test]
+fn high_rank_displaces_low_and_not_normal() {
+    let mut rig = guaranteed(&["a30"], "nobody", 1);
+    let normal = borrow(&mut rig, 2, "2g.12gb");
+    let mut spec = rig.spec(3, "2g.12gb");
+    (spec.terms.priority, spec.terms.preemptible) = (Priority::Low, true);
+    let low = rig.request(spec).unwrap();
+    rig.settle();
+    let mut spec = rig.spec(4, "2g.12gb");
+    spec.terms.priority = Priority::High;
+    let high = rig.request(spec).unwrap();
+    rig.settle();
+    assert_eq!(told(&rig), [low]);
+    rig.tick(rig.policy.notice);
+    rig.settle();
+    assert!(rig.is_active(high) && rig.is_active(normal));
+}
+
+#[test]
+fn a_promise_does_not_outlive_its_gpu() {
+    let mut rig = guaranteed(&["a30", "a30"], "user1", 4);
+    for _ in 0..8 {
+        borrow(&mut rig, 2, "1g.6gb");
+    }
+    let owner = rig.ask(1, "1g.6gb");
+    let gpu = rig.lease(owner).promised[0].key.gpu.clone();
+    let (before, why, by) = (told(&rig), "a fan".to_owned(), crate::machine::PEER_ADMIN);
+    rig.command(broker::Command::Cordon { gpu: gpu.clone(), drain: false, why, by }).unwrap();
+    rig.tick(Millis::from_secs(1));
+    rig.settle();
+    assert_ne!(rig.lease(owner).promised[0].key.gpu, gpu);
+    assert_ne!(told(&rig), before, "{:?}", rig.state.leases);
+    rig.tick(rig.policy.notice);
+    rig.settle();
+    assert!(rig.is_active(owner));
+}

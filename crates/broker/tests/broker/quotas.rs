@@ -1,0 +1,91 @@
+//! Rules of tenants: limits filled in, caps, what is refused.
+
+use broker::{Amount, Policy, Priority, Refusal, TenantRules};
+use model::{MemoryMib, Millis};
+
+use crate::machine::{Machine, Rig};
+
+fn rig(boards: &[&str], rules: TenantRules) -> Rig {
+    Rig::with(Machine::new(boards), Policy { default_tenant: rules, ..Policy::default() })
+}
+
+fn capped(slices: Option<u32>, memory: Option<u64>) -> TenantRules {
+    let cap = Amount { slices, memory: memory.map(MemoryMib::new) };
+    TenantRules { cap, ..TenantRules::default() }
+}
+
+#[test]
+fn limits_of_the_tenant_are_filled_in() {
+    let (hour, day) = (Millis::from_secs(3600), Millis::from_secs(86_400));
+    let rules = TenantRules {
+        default_time: Some(day),
+        max_time: Some(hour),
+        default_expect: Some(day),
+        ..TenantRules::default()
+    };
+    let mut rig = rig(&["a30"], rules);
+    let plain = rig.ask(1, "1g.6gb");
+    let spec = &rig.lease(plain).spec;
+    assert_eq!((spec.time, spec.expect), (Some(hour), Some(hour)));
+    let mut short = rig.spec(1, "1g.6gb");
+    short.time = Some(Millis::from_secs(60));
+    let short = rig.request(short).unwrap();
+    assert_eq!(rig.lease(short).spec.expect, Some(Millis::from_secs(60)));
+    let mut long = rig.spec(1, "1g.6gb");
+    long.time = Some(day);
+    let refusal = rig.request(long).unwrap_err();
+    assert_eq!(refusal.to_string(), "user1 may not ask for 1d00h; the longest is 1h00m");
+}
+
+#[test]
+fn a_rank_above_the_rules_is_refused() {
+    let mut rig = rig(&["a30"], TenantRules::default());
+    let mut spec = rig.spec(1, "1g.6gb");
+    spec.terms.priority = Priority::High;
+    let refusal = rig.request(spec).unwrap_err();
+    assert_eq!(refusal.to_string(), "user1 may not ask for high priority");
+}
+
+#[test]
+fn what_alone_exceeds_the_cap_is_refused() {
+    let mut rig = rig(&["a30"], capped(Some(2), None));
+    let mut spec = rig.spec(1, "1g.6gb");
+    spec.count = 3;
+    let refusal = rig.request(spec).unwrap_err();
+    assert_eq!(refusal.code(), "E-OVER-CAP");
+    assert_eq!(refusal.to_string(), "3 x 1g.6gb is more than user1 may have at once (2 slices)");
+}
+
+#[test]
+fn at_its_cap_a_tenant_waits_for_its_own() {
+    let mut rig = rig(&["a30"], capped(Some(2), None));
+    // Two grants under way count before they are done.
+    let spec = rig.spec(1, "1g.6gb");
+    let first = rig.request(spec).unwrap();
+    let spec = rig.spec(1, "1g.6gb");
+    rig.request(spec).unwrap();
+    let spec = rig.spec(1, "1g.6gb");
+    let third = rig.request(spec).unwrap();
+    rig.settle();
+    let other = rig.ask(2, "1g.6gb");
+    assert!(rig.is_queued(third) && rig.is_active(other));
+    assert_eq!(rig.why(third), "one of its own tenant's 2 slices to end, which is all it may have");
+    let mut spec = rig.spec(1, "1g.6gb");
+    spec.patience = broker::Patience::Immediate;
+    assert!(matches!(rig.request(spec), Err(Refusal::NoRoomNow { .. })));
+    rig.release(first);
+    assert!(rig.is_active(third));
+}
+
+#[test]
+fn a_cap_of_memory_is_by_the_profile_of_each_gpu() {
+    let mut rig = rig(&["a30", "a100-sxm4-40gb"], capped(None, Some(6000)));
+    let mut spec = rig.spec(1, "1g.6gb");
+    spec.wanted = broker::Wanted::Profile(model::ProfileSelector::Slices(1));
+    let first = rig.request(spec.clone()).unwrap();
+    rig.settle();
+    assert!(rig.is_active(first));
+    let second = rig.request(spec).unwrap();
+    rig.settle();
+    assert!(rig.is_queued(second), "{:?}", rig.lease(first).slices);
+}
