@@ -110,6 +110,7 @@ pub(crate) enum Command {
     Access(verbs::access::AccessArgs),
     Daemon(verbs::daemon::DaemonArgs),
     Config(verbs::config::ConfigArgs),
+    Uninstall(verbs::uninstall::UninstallArgs),
     Sim(SimArgs),
     Completions(verbs::completions::CompletionsArgs),
     #[command(hide = true)]

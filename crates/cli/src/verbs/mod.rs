@@ -21,6 +21,7 @@ pub(crate) mod run;
 pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod token;
+pub(crate) mod uninstall;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Access(args) => access::run(context, &args),
         Command::Daemon(args) => daemon::run(context, &args),
         Command::Config(args) => config::run(context, &args),
+        Command::Uninstall(args) => uninstall::run(context, &args),
         Command::Sim(args) => crate::sim::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
         Command::Held(args) => held::run(context, &args),
