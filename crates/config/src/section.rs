@@ -91,13 +91,13 @@ impl<'r, 'a> Section<'r, 'a> {
         let given = self.reading.overrides.iter().find(|given| given.key == path);
         let (parsed, place) = match given {
             Some(given) => (T::parse(&Given::Word(&given.value)), given.place.clone()),
-            None => match self.find(key) {
-                Some((value, place)) => (T::parse(&Given::Toml(value.get_ref())), place),
-                None => {
+            None => {
+                let Some((value, place)) = self.find(key) else {
                     self.note(path, &default, Place::Default);
                     return default;
-                }
-            },
+                };
+                (T::parse(&Given::Toml(value.get_ref())), place)
+            }
         };
         let value = match parsed {
             Ok(value) => value,
