@@ -33,9 +33,9 @@ mod views;
 mod watch;
 mod windows;
 
+pub use access::{BrokenGlass, GlassError, look as look_at_access, stock_without_daemon};
 #[doc(hidden)]
 pub use fuzzed::bears;
-pub use access::{BrokenGlass, GlassError, look as look_at_access, stock_without_daemon};
 pub use machine::{open_driver, view_without_daemon};
 pub use options::{DaemonError, GpuSource, Options};
 pub use run::run;

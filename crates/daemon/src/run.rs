@@ -154,6 +154,7 @@ async fn serve(
         root,
         others,
         &options.state_dir,
+        options.config.config.cdi.path.as_deref(),
     ));
     let hands = Hands {
         machine: Arc::clone(&machine),

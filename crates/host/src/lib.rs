@@ -5,6 +5,8 @@
 //! Nothing here starts a program, and no `unsafe` code is needed.
 
 pub mod access;
+pub mod cdi;
+pub mod cgroup;
 pub mod cgroups;
 pub mod clock;
 pub mod groups;

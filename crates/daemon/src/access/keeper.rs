@@ -51,6 +51,8 @@ impl Access {
         // node, and one that is not is in its records.
         let picture = published.borrow().clone();
         let (state, observed) = (&*picture.state, &*picture.observed);
+        lock(&self.cdi).follow(state, observed);
+        lock(&self.filter).clear(state);
         inner.opening.retain(|_, (plan, _)| state.plans.contains_key(plan));
         let mode = picture.settings.config.access.enforce;
         *lock(&self.mode) = mode;

@@ -5,6 +5,8 @@
 
 mod alone;
 mod audit;
+mod cdi;
+mod filter;
 mod glass;
 mod keeper;
 mod making;
@@ -75,12 +77,26 @@ pub(crate) struct Access {
     inner: Mutex<Inner>,
     /// Apart, so that whoever only asks for it never waits for a node.
     suspects: Mutex<Vec<Suspect>>,
+    filter: Mutex<filter::Filter>,
+    cdi: Mutex<cdi::Cdi>,
 }
 
 impl Access {
     /// The keeper for the machine at `root`; `state_dir` is where it notes that the glass is broken.
-    pub(crate) fn new(mode: Enforce, root: HostRoot, others: bool, state_dir: &Path) -> Self {
+    pub(crate) fn new(
+        mode: Enforce,
+        root: HostRoot,
+        others: bool,
+        state_dir: &Path,
+        cdi: Option<&Path>,
+    ) -> Self {
         let glass = glass::Glass::open(state_dir);
+        let filter = filter::Filter::find(&root, &state_dir.to_string_lossy());
+        // What only exists in simulation must not reach the machine's own containers unasked.
+        let usual = root.is_real() && rustix::process::geteuid().is_root();
+        let usual = if usual { PathBuf::from("/etc/cdi") } else { state_dir.join("cdi") };
+        let path = cdi.map_or_else(|| usual.join("migd.json"), Path::to_path_buf);
+        let cdi = Mutex::new(cdi::Cdi::new(root.clone(), path));
         Self {
             mode: Mutex::new(mode),
             root,
@@ -88,6 +104,8 @@ impl Access {
             glass,
             inner: Mutex::default(),
             suspects: Mutex::default(),
+            filter: Mutex::new(filter),
+            cdi,
         }
     }
 
@@ -102,8 +120,17 @@ impl Access {
     }
 
     /// How processes of one user are kept apart, in a sentence.
-    pub(crate) fn filter_words(&self) -> &str {
-        "users are kept apart by the owner of each node; processes of one user are not"
+    pub(crate) fn filter_words(&self) -> &'static str {
+        lock(&self.filter).words()
+    }
+
+    /// Confines the command of a lease to its slices, before it begins, where the machine can.
+    pub(crate) fn confine(&self, published: &Published, lease: LeaseId, pid: u32) {
+        let (state, observed) = (&published.state, &published.observed);
+        let slices = state.lease(lease).into_iter().flat_map(|lease| &lease.slices);
+        if slices.into_iter().any(|slice| self.enforces(&slice.key.gpu)) {
+            lock(&self.filter).confine(&self.root, state, observed, lease, pid);
+        }
     }
 
     /// Whether nodes of this GPU are kept.

@@ -3,6 +3,7 @@
 //! Must never act on a lease that belongs to another user than the caller without the broker
 //! agreeing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::{AttachCommand, LeaseRequest, LeaseView, Page};
@@ -298,6 +299,10 @@ pub(super) async fn attach(
         )
     })?;
     let (reply, published) = app.ask(Command::Attach { lease: lease.id, by, command }).await?;
+    // Before the answer, which lets the command begin.
+    let (access, picture) = (Arc::clone(&app.access), published.clone());
+    let confine = move || access.confine(&picture, lease.id, command.pid);
+    let _ = tokio::task::spawn_blocking(confine).await;
     Ok(Json(answer(&app, reply, &published, by).await?))
 }
 
