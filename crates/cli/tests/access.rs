@@ -151,8 +151,10 @@ fn a_child_in_a_session_of_its_own_keeps_its_slice_from_the_next_user() {
     let file = tempfile::tempdir().unwrap();
     open_to_all(file.path());
     let pid = file.path().join("pid");
-    let script =
-        format!("setsid sh -c 'echo $$ > {}; exec 9<$0; exec sleep 600' $NODE &", pid.display());
+    let script = format!(
+        "setsid sh -c 'echo $$ > {}; exec 9<$0; exec sleep 600' $NODE >/dev/null 2>&1 &",
+        pid.display()
+    );
     let script = format!("{FIND_NODE} {script} exec sleep 600");
     let (ann, lease) = run_as(&server, ANN, "ann", &["sh", "-c", &script]);
     let nodes = nodes(&server, &lease);
@@ -320,4 +322,216 @@ fn nodes_are_brought_back_and_survive_kill_9() {
     server.start_daemon(&["--enforce", "on"]);
     server.until_empty();
     wait_for("the warm slice to be closed", || (rights(&nodes) == [(0, 0); 2]).then_some(()));
+}
+
+/// Two commands of one user. Simulated nodes are regular files, which no device filter knows; so the
+/// numbers are tried on nodes made for the test: what may be opened has no driver, what may not is
+/// forbidden.
+#[test]
+fn commands_of_one_user_are_kept_apart_where_the_machine_can() {
+    let name = "commands_of_one_user_are_kept_apart_where_the_machine_can";
+    if !has_users(name) {
+        return;
+    }
+    let server = server("a30:1", "on");
+    let filter = server.lab.json(&["access", "show"])["filter"].as_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let made = |minor: u64| {
+        let path = folder.path().join(minor.to_string());
+        let minor = minor.to_string();
+        let mknod = Command::new("mknod").arg(&path).args(["c", "240", &minor]).status();
+        mknod.is_ok_and(|status| status.success()).then_some(path)
+    };
+    if !filter.contains("by a device filter") || made(1).is_none() {
+        // Not a fault of the machine that CI runs on, so no failure there either.
+        assert!(filter.contains("processes of one user are not") || made(2).is_none(), "{filter}");
+        return;
+    }
+    open_to_all(folder.path());
+    let go = folder.path().join("go");
+    let script = format!(
+        "while [ ! -e {go} ]; do sleep 0.05; done; for n in 12 13 21 22; do \
+         (exec 9<{dir}/$n) 2>{dir}/error-$n; setsid sh -c 'exec 9<$0' {dir}/$n 2>{dir}/stray-$n; \
+         done; touch {dir}/done-$MIGD_LEASE; exec sleep 600",
+        go = go.display(),
+        dir = folder.path().display()
+    );
+    let (ann, lease) = run_as(&server, ANN, "one", &["sh", "-c", &script]);
+    let (other, neighbour) = run_as(&server, ANN, "two", &["sleep", "600"]);
+    let minors = |lease: &Value| {
+        let all = nodes(&server, lease);
+        let of = |path: &PathBuf| path.to_str().unwrap().rsplit_once("cap").unwrap().1.to_owned();
+        all.iter().map(of).collect::<Vec<String>>()
+    };
+    for minor in minors(&lease).into_iter().chain(minors(&neighbour)) {
+        let path = made(minor.parse().unwrap()).unwrap();
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
+    }
+    // The script does not know its numbers: it is told by the names of the nodes.
+    let names = minors(&lease).into_iter().chain(minors(&neighbour)).collect::<Vec<_>>();
+    assert_eq!(names.len(), 4);
+    for (from, to) in names.iter().zip(["12", "13", "21", "22"]) {
+        if from != to {
+            let _ = std::fs::remove_file(folder.path().join(to));
+            std::fs::hard_link(folder.path().join(from), folder.path().join(to)).unwrap();
+        }
+    }
+    std::fs::write(&go, "").unwrap();
+    let id = lease["id"].as_str().unwrap();
+    wait_for("the tries", || folder.path().join(format!("done-{id}")).exists().then_some(()));
+    for kind in ["error", "stray"] {
+        let said = |number: &str| {
+            std::fs::read_to_string(folder.path().join(format!("{kind}-{number}"))).unwrap()
+        };
+        for own in ["12", "13"] {
+            assert!(said(own).contains("No such device"), "{kind} {own}: {}", said(own));
+        }
+        for others in ["21", "22"] {
+            assert!(said(others).contains("not permitted"), "{kind} {others}: {}", said(others));
+        }
+    }
+    for name in ["one", "two"] {
+        kill("KILL", server.command_of(name));
+    }
+    ann.wait_with_output().unwrap();
+    other.wait_with_output().unwrap();
+    server.until_empty();
+}
+
+/// The break-glass, with and without a daemon, and the way back.
+#[test]
+fn an_administrator_gives_everybody_access_and_takes_it_back() {
+    if !has_users("an_administrator_gives_everybody_access_and_takes_it_back") {
+        return;
+    }
+    let server = server("a30:1", "on");
+    let (ann, lease) = run_as(&server, ANN, "ann", &["sleep", "600"]);
+    let (nodes, uuid) = (nodes(&server, &lease), uuid(&lease));
+    let refused = migctl_as(&server, BOB, &["access", "stock", "--all"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{}", told(&refused));
+    server.lab.ok(&["access", "stock", "--gpu", "0"]);
+    assert_eq!(rights(&nodes), [(0, 0o444); 2]);
+    assert!(workload_as(&server, BOB, &uuid).status.success());
+    let warnings = server.status()["warnings"].to_string();
+    assert!(warnings.contains("everybody may open the slices of GPU 0"), "{warnings}");
+    // The next daemon keeps to it.
+    server.kill_daemon();
+    server.start_daemon(&["--enforce", "on"]);
+    let view = server.lab.json(&["access", "show"]);
+    assert_eq!((&view["enforce"], &view["stock_gpus"]), (&"on".into(), &serde_json::json!([0])));
+    assert_eq!(rights(&nodes), [(0, 0o444); 2]);
+    server.lab.ok(&["access", "enforce"]);
+    assert_eq!(rights(&nodes), [(ANN, 0o400); 2]);
+    assert!(!workload_as(&server, BOB, &uuid).status.success());
+    let shown = server.lab.ok(&["access", "show"]);
+    assert!(shown.contains("open for 20001") && shown.contains("0400"), "{shown}");
+    // Without a daemon: the last step of an uninstallation.
+    server.kill_daemon();
+    kill("KILL", ann.id());
+    server.lab.ok(&["access", "stock", "--all"]);
+    assert_eq!(rights(&nodes), [(0, 0o444); 2]);
+}
+
+/// A container gets the slice of a lease by its name, before and after the daemon is killed.
+#[test]
+fn a_container_finds_the_slice_of_a_lease_by_its_name() {
+    let name = "a_container_finds_the_slice_of_a_lease_by_its_name";
+    if !has_users(name) {
+        return;
+    }
+    let runs = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let busybox = PathBuf::from("/bin/busybox");
+    if !runs("podman") || !busybox.exists() || !runs("runc") {
+        skip(name, "needs podman, runc and busybox-static");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("migd.toml");
+    let spec = folder.path().join("cdi/migd.json");
+    std::fs::write(&config, format!("[cdi]\npath = \"{}\"\n", spec.display())).unwrap();
+    let server = Server { lab: Lab::shared("a30:1") };
+    let options = ["--enforce", "on", "--config", config.to_str().unwrap()];
+    server.start_daemon(&options);
+    wait_for("the GPU to be ready", || {
+        (server.status()["gpus"][0]["mig"] == "enabled").then_some(())
+    });
+    server.lab.ok(&["lease", "--profile", "1g.6gb", "--name", "llm-a"]);
+    let lease = server.until("llm-a", "active");
+    let uuid = uuid(&lease);
+    let known = || std::fs::read_to_string(&spec).is_ok_and(|text| text.contains("llm-a"));
+    wait_for("the specification", || known().then_some(()));
+    let container = Container::new(folder.path(), spec.parent().unwrap());
+    let caps: Vec<String> = nodes(&server, &lease)
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    let look = || {
+        let seen = container.run(
+            "migd.dev/lease=llm-a",
+            "echo $CUDA_VISIBLE_DEVICES; ls /dev/nvidia-caps; ls -d /dev/nvidia0",
+        );
+        let text = String::from_utf8_lossy(&seen.stdout).into_owned();
+        assert!(seen.status.success(), "{}", told(&seen));
+        let mut lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.remove(0), uuid, "{text}");
+        assert_eq!(lines, [caps[0].as_str(), caps[1].as_str(), "/dev/nvidia0"], "{text}");
+    };
+    look();
+    server.kill_daemon();
+    look();
+    server.start_daemon(&options);
+    look();
+    assert!(!container.run("migd.dev/lease=other", "true").status.success());
+    server.lab.ok(&["release", "llm-a"]);
+    server.until_empty();
+    wait_for("the name to go", || (!known()).then_some(()));
+    assert!(!container.run("migd.dev/lease=llm-a", "true").status.success());
+}
+
+/// Podman with storage of its own and a private `/etc/cdi`.
+struct Container {
+    folder: PathBuf,
+    cdi: PathBuf,
+}
+
+impl Container {
+    fn new(folder: &std::path::Path, cdi: &std::path::Path) -> Self {
+        let container = Self { folder: folder.to_owned(), cdi: cdi.to_owned() };
+        let limits = "[containers]\ndefault_ulimits=[\"nofile=10000:10000\",\"nproc=10000:10000\"]\n\
+                      [engine]\nruntime=\"runc\"\ncgroup_manager=\"cgroupfs\"\n\
+                      events_logger=\"file\"\n";
+        std::fs::write(folder.join("containers.conf"), limits).unwrap();
+        let script = format!(
+            "set -e; cd {}; mkdir -p image/bin; cp /bin/busybox image/bin/; \
+             for p in sh ls echo true; do ln -sf busybox image/bin/$p; done; \
+             tar -C image -cf image.tar .",
+            folder.display()
+        );
+        let made = Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert!(made.status.success(), "{}", told(&made));
+        let done = container.podman("podman $P import image.tar localhost/tiny:1");
+        assert!(done.status.success(), "{}", told(&done));
+        container
+    }
+
+    fn run(&self, device: &str, script: &str) -> Output {
+        self.podman(&format!(
+            "podman $P run --rm --network=none --device {device} localhost/tiny:1 sh -c '{script}'"
+        ))
+    }
+
+    fn podman(&self, line: &str) -> Output {
+        let folder = self.folder.display();
+        let script = format!(
+            "mkdir -p /etc/cdi && mount --bind {} /etc/cdi && cd {folder} && \
+             P='--root {folder}/store --runroot {folder}/run --storage-driver vfs' && {line}",
+            self.cdi.display()
+        );
+        Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .env("CONTAINERS_CONF", self.folder.join("containers.conf"))
+            .output()
+            .unwrap()
+    }
 }
