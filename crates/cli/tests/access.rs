@@ -2,10 +2,12 @@
 //!
 //! A simulated node is a regular file, so the rights of real users apply to it; that takes root.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where a step fails")]
+
 mod server;
 mod simulated;
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -188,7 +190,6 @@ const FIND_NODE: &str = "NODE=$(ls $MIGD_SIM_HOST/root/dev/nvidia-caps/* | while
      [ $(stat -c %u $n) = $(id -u) ] && echo $n; done | sort -V | tail -n1); export NODE;";
 
 fn open_to_all(folder: &std::path::Path) {
-    use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
 }
 
@@ -311,7 +312,6 @@ fn nodes_are_brought_back_and_survive_kill_9() {
     let (ann, lease) = run_as(&server, ANN, "ann", &["sleep", "600"]);
     let nodes = nodes(&server, &lease);
     let open = |path: &PathBuf| {
-        use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
     };
     nodes.iter().for_each(open);
@@ -365,7 +365,6 @@ fn commands_of_one_user_are_kept_apart_where_the_machine_can() {
     };
     for minor in minors(&lease).into_iter().chain(minors(&neighbour)) {
         let path = made(minor.parse().unwrap()).unwrap();
-        use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
     }
     // The script does not know its numbers: it is told by the names of the nodes.

@@ -91,7 +91,7 @@ impl Filter {
     /// Removes the groups of leases that are over, once their last process is gone.
     pub(super) fn clear(&mut self, state: &State) {
         self.groups.retain(|lease, group| {
-            state.lease(*lease).is_some() || !(Controller::remove(group) || !group.exists())
+            state.lease(*lease).is_some() || (!Controller::remove(group) && group.exists())
         });
     }
 }

@@ -73,7 +73,7 @@ pub fn look(root: &HostRoot) -> Result<AccessView, NodeError> {
     let nodes = all.iter().map(|seen| NodeAccessView {
         gpu_minor: seen.instance.gpu.get(),
         gpu_instance: seen.instance.gpu_instance.get(),
-        compute_instance: seen.instance.compute_instance.map(|id| id.get()),
+        compute_instance: seen.instance.compute_instance.map(model::ComputeInstanceId::get),
         path: seen.path.display().to_string(),
         owner: seen.node.map(|node| users.label(node.owner)),
         mode: seen.node.map(|node| format!("{:04o}", node.mode)),

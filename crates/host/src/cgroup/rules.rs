@@ -66,9 +66,7 @@ pub fn rules(
             continue;
         }
         let exact = minor.parse::<u32>().ok();
-        if exact.is_none()
-            || exact.is_some_and(|minor| every.contains(&minor) && !own.contains(&minor))
-        {
+        if exact.is_none_or(|minor| every.contains(&minor) && !own.contains(&minor)) {
             rules.push(Rule::Deny(line.to_owned()));
         }
         had |= exact.is_none();

@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::process::Command;
 
 use super::*;
@@ -25,7 +26,6 @@ fn a_confined_process_opens_its_own_devices_and_no_other() {
     });
     let Some(controller) = controller else {
         let line = format!("SKIPPED {name}: takes root and a writable devices controller (v1)\n");
-        use std::io::Write as _;
         io::stderr().write_all(line.as_bytes()).unwrap();
         // A machine with cgroup v2 alone cannot run it, in CI neither.
         assert!(!ci || Controller::find().is_none() || !root, "{name} must run in CI");
@@ -44,7 +44,7 @@ fn a_confined_process_opens_its_own_devices_and_no_other() {
     assert_eq!(controller.group_of(child.id()).unwrap(), made);
     // Repeated, and no deeper.
     assert_eq!(controller.confine(child.id(), &group, 1, &[9], &[5, 9]).unwrap(), made);
-    assert_eq!(controller.groups(&group), [made.clone()]);
+    assert_eq!(controller.groups(&group), std::slice::from_ref(&made));
     assert!(!Controller::remove(&made), "somebody is in it");
     drop(child.stdin.take());
     let output = child.wait_with_output().unwrap();
