@@ -58,12 +58,6 @@ pub(crate) enum Message {
     Observed { epoch: u64, gpu: Box<GpuSnapshot> },
     /// A GPU does not answer; the words say how.
     Silent { gpu: GpuUuid, words: String },
-    /// Read events: above a number, at most so many.
-    Events { after: u64, limit: u32, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
-    /// Read the newest events.
-    Newest { limit: u32, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
-    /// Read the events of a lease.
-    History { lease: LeaseId, reply: oneshot::Sender<Result<Vec<Recorded>, StoreError>> },
     /// The configuration was read anew; these are the rules from now on.
     Configured { settings: Arc<Settings>, policy: Arc<Policy> },
     /// An administrator should know this.
@@ -190,15 +184,6 @@ impl Actor {
                         batch.push(Envelope::own(Command::Observed));
                     }
                 }
-            }
-            Message::Events { after, limit, reply } => {
-                let _ = reply.send(self.journal.after(after, limit));
-            }
-            Message::Newest { limit, reply } => {
-                let _ = reply.send(self.journal.newest(limit));
-            }
-            Message::History { lease, reply } => {
-                let _ = reply.send(self.journal.of_lease(lease));
             }
             Message::Configured { settings, policy } => {
                 self.settings = settings;

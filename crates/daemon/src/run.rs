@@ -21,7 +21,7 @@ use rustix::fs::{FlockOperation, flock};
 use store::{Durability, Opened};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::access::{self, Access};
 use crate::actor::{Actor, Envelope, Message};
@@ -140,6 +140,7 @@ async fn serve(
     // Numbers of a journal that was lost may live on in processes; none of them comes again.
     let numbers_from = opened.set_aside.as_ref().map_or(1, |_| seconds_since_2025(clock.now()));
     let unchecked = opened.unchecked;
+    let reader = opened.journal.reader()?;
     let others = matches!(options.gpus, GpuSource::Real);
     let epoch = Arc::new(AtomicU64::new(0));
     let ends = inbox.clone();
@@ -195,6 +196,7 @@ async fn serve(
         socket: canonical(&options.socket).into(),
         last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
         news: serve::news(),
+        journal: Arc::new(Mutex::new(reader)),
         guard: Arc::new(guard(options, &edge, &clock, network.as_ref())?),
         access: Arc::clone(&access),
     };

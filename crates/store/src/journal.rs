@@ -112,8 +112,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Unusable`].
     pub fn after(&self, after: u64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
-        let query = "SELECT seq, at, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-        self.list(query, params![after, limit])
+        listed::after(&self.connection, &self.path, after, limit)
     }
 
     /// The newest `limit` events, oldest first.
@@ -121,10 +120,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Unusable`].
     pub fn newest(&self, limit: u32) -> Result<Vec<Recorded>, StoreError> {
-        let query = "SELECT seq, at, body FROM events ORDER BY seq DESC LIMIT ?1";
-        let mut events = self.list(query, params![limit])?;
-        events.reverse();
-        Ok(events)
+        listed::newest(&self.connection, &self.path, limit)
     }
 
     /// The events of one lease, oldest first.
@@ -132,8 +128,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Unusable`].
     pub fn of_lease(&self, lease: LeaseId) -> Result<Vec<Recorded>, StoreError> {
-        let query = "SELECT seq, at, body FROM events WHERE lease = ?1 ORDER BY seq";
-        self.list(query, params![lease.get()])
+        listed::of_lease(&self.connection, &self.path, lease)
     }
 
     /// The lease an idempotency key led to, if it was used since `not_before`.
@@ -184,19 +179,60 @@ impl Journal {
         let _ = self.connection.pragma_update(None, "max_page_count", pages.unwrap_or(16));
     }
 
+    pub(crate) fn explain(&self, what: &'static str, error: rusqlite::Error) -> StoreError {
+        explain(&self.path, what, &error)
+    }
+}
+
+/// Lists of events, for the writer and for readers.
+pub(crate) mod listed {
+    use std::path::Path;
+
+    use model::LeaseId;
+    use rusqlite::{Connection, params};
+
+    use super::{Recorded, StoreError, explain, recorded};
+
+    pub(crate) fn after(
+        connection: &Connection,
+        path: &Path,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let query = "SELECT seq, at, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        list(connection, path, query, params![after, limit])
+    }
+
+    pub(crate) fn newest(
+        connection: &Connection,
+        path: &Path,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let query = "SELECT seq, at, body FROM events ORDER BY seq DESC LIMIT ?1";
+        let mut events = list(connection, path, query, params![limit])?;
+        events.reverse();
+        Ok(events)
+    }
+
+    pub(crate) fn of_lease(
+        connection: &Connection,
+        path: &Path,
+        lease: LeaseId,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let query = "SELECT seq, at, body FROM events WHERE lease = ?1 ORDER BY seq";
+        list(connection, path, query, params![lease.get()])
+    }
+
     fn list(
-        &self,
+        connection: &Connection,
+        path: &Path,
         query: &str,
         params: impl rusqlite::Params,
     ) -> Result<Vec<Recorded>, StoreError> {
-        let explain = |error| self.explain("read", error);
-        let mut statement = self.connection.prepare_cached(query).map_err(explain)?;
+        let explain = |error| explain(path, "read", &error);
+        let mut statement = connection.prepare_cached(query).map_err(explain)?;
         let rows = statement.query_map(params, recorded).map_err(explain)?;
         rows.collect::<Result<Vec<_>, _>>().map_err(explain)
-    }
-
-    pub(crate) fn explain(&self, what: &'static str, error: rusqlite::Error) -> StoreError {
-        explain(&self.path, what, &error)
     }
 }
 

@@ -210,3 +210,21 @@ fn a_full_disk_changes_nothing_and_says_so() {
     drop(opened);
     assert_eq!(open(&path, Durability::Process, now()).unwrap().journal.last_seq(), written);
 }
+
+/// Readers have a way of their own into the journal and see what was committed.
+#[test]
+fn a_reader_sees_what_is_written_after_it_was_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let mut opened = store::open(&path, Durability::Process, Timestamp::default()).unwrap();
+    let reader = opened.journal.reader().unwrap();
+    assert!(reader.newest(10).unwrap().is_empty());
+    let lease = LeaseId::new(7);
+    let event = |event| Stamped { at: Timestamp::from_millis(5), event };
+    let events = [event(Event::Renewed { lease }), event(Event::Requeued { lease })];
+    let written = opened.journal.append(&events, &[], &opened.state).unwrap();
+    assert_eq!(reader.after(0, 10).unwrap(), written);
+    assert_eq!(reader.after(1, 10).unwrap(), written[1..]);
+    assert_eq!(reader.of_lease(lease).unwrap(), written);
+    assert_eq!(reader.newest(1).unwrap(), written[1..]);
+}

@@ -11,7 +11,6 @@ use model::LeaseId;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::actor::Message;
 use crate::sentence;
 use crate::serve::extract::Params;
 use crate::serve::page::{Paging, page};
@@ -59,13 +58,11 @@ pub(super) async fn list(
     let one_more = limit + 1;
     let mut found = match (window.lease, after) {
         (Some(lease), _) if lease.get() > SEQ_MAX => Vec::new(),
-        (Some(lease), _) => app.read(|reply| Message::History { lease, reply }).await?,
-        (None, Some(after)) => {
-            app.read(|reply| Message::Events { after, limit: one_more, reply }).await?
-        }
+        (Some(lease), _) => app.read(move |journal| journal.of_lease(lease)).await?,
+        (None, Some(after)) => app.read(move |journal| journal.after(after, one_more)).await?,
         (None, None) => {
             let limit = window.last.map_or(Ok(limit), |last| super::page::limit(Some(last)))?;
-            app.read(|reply| Message::Newest { limit, reply }).await?
+            app.read(move |journal| journal.newest(limit)).await?
         }
     };
     if window.lease.is_some() {

@@ -16,7 +16,6 @@ use model::LeaseId;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::actor::Message;
 use crate::published::Published;
 use crate::requests::{self, Asker};
 use crate::serve::events::{PATIENCE_MAX, SEQ_MAX};
@@ -37,7 +36,7 @@ pub(super) async fn view(app: &App, name: &str, by: Peer) -> Result<LeaseView, F
         let (lease, reason, receipt) = (&ended.lease, &ended.reason, ended.receipt.as_ref());
         return Ok(views::ended_lease(&published, lease, reason, receipt, ended.seq, by));
     }
-    let history = app.read(|reply| Message::History { lease: id, reply }).await?;
+    let history = app.read(move |journal| journal.of_lease(id)).await?;
     let mut fold = broker::State::default();
     for recorded in &history {
         if let Event::Ended { lease, reason, receipt } = &recorded.event

@@ -42,7 +42,8 @@ use axum::http::{Method, StatusCode};
 use broker::{Command, Reply};
 use host::DaemonClock;
 use model::{BootId, Uid};
-use tokio::sync::{oneshot, watch};
+use store::{Reader, StoreError};
+use tokio::sync::{Mutex, oneshot, watch};
 use utoipa::openapi::path::PathItem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -81,6 +82,7 @@ pub(crate) struct App {
     pub(crate) guard: Arc<Guard>,
     pub(crate) news: stream::News,
     pub(crate) access: Arc<Access>,
+    pub(crate) journal: Arc<Mutex<Reader>>,
 }
 
 impl App {
@@ -119,15 +121,15 @@ impl App {
         crate::holders::lease_key(&self.socket, lease)
     }
 
-    /// Asks the actor for something from the journal.
-    pub(crate) async fn read<T>(
+    /// Reads the journal, beside the actor: nobody who reads makes it wait.
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
-        message: impl FnOnce(oneshot::Sender<Result<T, store::StoreError>>) -> Message,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Failure> {
-        let (reply, answer) = oneshot::channel();
-        self.inbox.send(message(reply)).map_err(|_| Failure::ending())?;
-        let found = answer.await.map_err(|_| Failure::ending())?;
-        found.map_err(|error| Failure::from(&error))
+        // One at a time: a crowd of readers takes one thread.
+        let journal = Arc::clone(&self.journal).lock_owned().await;
+        let found = tokio::task::spawn_blocking(move || read(&journal)).await;
+        found.map_err(|_| Failure::ending())?.map_err(|error| Failure::from(&error))
     }
 }
 

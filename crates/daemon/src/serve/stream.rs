@@ -21,7 +21,6 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use utoipa::IntoParams;
 
-use crate::actor::Message;
 use crate::sentence;
 use crate::serve::extract::Params;
 use crate::serve::{App, Failure};
@@ -67,7 +66,7 @@ pub(crate) async fn tell(app: App) {
 
 /// The next events of the journal.
 async fn read(app: &App, after: u64) -> Result<Vec<EventView>, Failure> {
-    let found = app.read(|reply| Message::Events { after, limit: BATCH, reply }).await?;
+    let found = app.read(move |journal| journal.after(after, BATCH)).await?;
     let observed = app.picture().observed;
     Ok(found.iter().map(|recorded| sentence::view(recorded, &observed)).collect())
 }
