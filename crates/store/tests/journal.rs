@@ -216,7 +216,7 @@ fn a_full_disk_changes_nothing_and_says_so() {
 fn a_reader_sees_what_is_written_after_it_was_opened() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
-    let mut opened = store::open(&path, Durability::Process, Timestamp::default()).unwrap();
+    let mut opened = open(&path, Durability::Process, Timestamp::default()).unwrap();
     let reader = opened.journal.reader().unwrap();
     assert!(reader.newest(10).unwrap().is_empty());
     let lease = LeaseId::new(7);
