@@ -1,14 +1,69 @@
-//! Calls of the client about access: tokens and the audit.
+//! Calls of the client about access, GPUs and bookings.
 //!
 //! Must never print or keep the secret of a token: that is its caller's.
 
 use hyper::Method;
 
 use crate::access::{AuditView, TokenMade, TokenRequest, TokenView};
-use crate::client::{Client, ClientError};
-use crate::v1::Page;
+use crate::client::{Client, ClientError, escape};
+use crate::rooms::{BookingRequest, BookingView, CordonRequest};
+use crate::v1::{GpuView, Page};
 
 impl Client {
+    /// Takes a GPU (index, UUID or PCI address) out of use; with `drain`, leases that are there and
+    /// agreed to it are asked to leave.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn cordon(
+        &self,
+        gpu: &str,
+        drain: bool,
+        why: Option<String>,
+    ) -> Result<GpuView, ClientError> {
+        let verb = if drain { "drain" } else { "cordon" };
+        let path = format!("/v1/gpus/{}/{verb}", escape(gpu));
+        self.call(Method::POST, &path, Some(&CordonRequest { why }), None).await
+    }
+
+    /// Puts a GPU back into use.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn uncordon(&self, gpu: &str) -> Result<GpuView, ClientError> {
+        let path = format!("/v1/gpus/{}/uncordon", escape(gpu));
+        self.call(Method::POST, &path, None::<&()>, None).await
+    }
+
+    /// Books room. Repeated with the same key it is booked once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn book(
+        &self,
+        request: &BookingRequest,
+        key: &str,
+    ) -> Result<BookingView, ClientError> {
+        self.call(Method::POST, "/v1/bookings", Some(request), Some(key)).await
+    }
+
+    /// Lists bookings that are not over.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn bookings(&self) -> Result<Vec<BookingView>, ClientError> {
+        self.all("/v1/bookings?limit=1000").await
+    }
+
+    /// Gives a booking up, by id or name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn cancel_booking(&self, booking: &str) -> Result<BookingView, ClientError> {
+        self.call(Method::DELETE, &format!("/v1/bookings/{}", escape(booking)), None::<&()>, None)
+            .await
+    }
+
     /// Makes a token. Repeated with the same key it is made once, and its secret told once.
     ///
     /// # Errors

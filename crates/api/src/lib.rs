@@ -8,6 +8,7 @@ pub mod client;
 pub mod life;
 pub mod nodes;
 pub mod remote;
+pub mod rooms;
 pub mod v1;
 
 pub use access::{AuditView, Role, TokenMade, TokenRequest, TokenView};
@@ -18,4 +19,8 @@ pub use life::{
 };
 pub use nodes::{AccessView, NodeAccessView, StockRequest};
 pub use remote::{Remote, RemoteError};
+pub use rooms::{
+    ArrangementKind, BookingRequest, BookingView, CordonRequest, CordonView, PlaceView,
+    WholeGpuView,
+};
 pub use v1::*;

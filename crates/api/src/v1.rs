@@ -3,11 +3,12 @@
 //! Amounts carry their unit in the field name. Must never lose a field without a new version;
 //! unknown fields are ignored by readers, so fields may be added.
 
-use model::{GpuUuid, LeaseId, MigUuid};
+use model::{BookingId, GpuUuid, LeaseId, MigUuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::life::{ContainerRef, EngineRef, LifeView};
+use crate::rooms::{ArrangementKind, CordonView, WholeGpuView};
 
 /// The version of the wire format.
 pub const API_VERSION: u32 = 1;
@@ -39,8 +40,8 @@ pub enum HolderKind {
     Engine,
 }
 
-/// A request for slices: the body of `POST /v1/leases`. One of `profile`, `gpu_mem` and `compute`
-/// must be there; `profile` excludes the other two.
+/// A request for slices or whole GPUs: the body of `POST /v1/leases`. One of `profile`, `gpu_mem`,
+/// `compute`, `whole_gpu` and `booking` must be there; `gpu_mem` and `compute` go together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseRequest {
@@ -98,12 +99,56 @@ pub struct LeaseRequest {
     /// The signal that its processes get with a notice: `USR1`, `USR2`, `TERM` or `INT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice_signal: Option<String>,
+    /// Whole GPUs instead of slices.
+    #[serde(default)]
+    pub whole_gpu: bool,
+    /// How several slices lie to each other; absent means as it suits the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrangement: Option<ArrangementKind>,
+    /// Whether it may be ended for somebody with a better right, after a notice.
+    #[serde(default)]
+    pub preemptible: bool,
+    /// The booking it makes use of (`B3`, or its name).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booking: Option<String>,
     /// The container that holds it, with the holder `container`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerRef>,
     /// The job that holds it, with the holder `engine`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineRef>,
+}
+
+impl LeaseRequest {
+    /// A request that names nothing yet.
+    pub const fn of(holder: HolderKind) -> Self {
+        Self {
+            profile: None,
+            gpu_mem: None,
+            compute: None,
+            count: 1,
+            gpu: None,
+            time_ms: None,
+            expect_ms: None,
+            max_wait_ms: None,
+            name: None,
+            holder,
+            token_life_ms: None,
+            command: None,
+            one_process: false,
+            idle_limit_ms: None,
+            stay_idle: false,
+            restartable: false,
+            linger_ms: None,
+            notice_signal: None,
+            whole_gpu: false,
+            arrangement: None,
+            preemptible: false,
+            booking: None,
+            container: None,
+            engine: None,
+        }
+    }
 }
 
 const fn one() -> u32 {
@@ -223,6 +268,13 @@ pub struct LeaseView {
     pub expires_at_ms: Option<u64>,
     /// Its slices.
     pub slices: Vec<SliceView>,
+    /// Its whole GPUs.
+    #[serde(default)]
+    pub whole_gpus: Vec<WholeGpuView>,
+    /// The booking it uses.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub booking: Option<BookingId>,
     /// How its life is followed.
     pub holder: HolderKind,
     /// Pid of the process that asked.
@@ -380,6 +432,16 @@ pub struct GpuView {
     pub health: String,
     /// Whether it is taken out of use for a change of its mode.
     pub maintenance: bool,
+    /// How an administrator took it out of use.
+    #[serde(default)]
+    pub cordon: Option<CordonView>,
+    /// Why it is kept out of use until it is well again.
+    #[serde(default)]
+    pub quarantine: Option<String>,
+    /// The lease that has all of it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub whole_lease: Option<LeaseId>,
     /// Its instances.
     pub instances: Vec<InstanceView>,
     /// Processes on the whole GPU.

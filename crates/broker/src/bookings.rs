@@ -14,11 +14,11 @@ use crate::endings::begin_end;
 use crate::event::{EndReason, Event, SliceTarget};
 use crate::grant::schedule;
 use crate::lifecycle::{Notice, NoticeReason};
-use crate::moves;
 use crate::policy::Policy;
 use crate::request::RequestSpec;
 use crate::rooms::{occupant_sentence, rooms};
 use crate::state::{Lease, Phase, State};
+use crate::{ends, moves};
 
 mod place;
 
@@ -78,7 +78,7 @@ pub(crate) fn book(draft: &mut Draft<'_>, spec: BookingSpec, by: Peer) -> Result
 /// Why a booking fails, with the earliest time at which it would not.
 fn with_earliest(state: &State, world: &World<'_>, spec: &BookingSpec, why: String) -> String {
     let length = spec.until.since(spec.from);
-    let ends = state.leases.values().filter_map(|lease| lease.deadline());
+    let ends = state.leases.values().filter_map(|lease| ends::latest(state, world, lease));
     let bookings = state.bookings.values().map(|booking| booking.spec.until);
     let mut times: Vec<Timestamp> = ends.chain(bookings).filter(|at| *at > spec.from).collect();
     times.push(world.now.plus(clearing_time(world.policy)).max(spec.from));

@@ -150,11 +150,11 @@ pub(crate) fn live(state: &State, id: LeaseId) -> Result<&Lease, Refusal> {
 }
 
 fn tick(draft: &mut Draft<'_>) {
+    bookings::tick(draft);
     let ids: Vec<LeaseId> = draft.state.leases.keys().copied().collect();
     for id in ids {
         tick_lease(draft, id);
     }
-    bookings::tick(draft);
     reconcile::tick(draft);
     // Requests get old, notices and limits come closer.
     if draft.state.queue().next().is_some() {

@@ -19,5 +19,12 @@ pub fn bears(request: LeaseRequest) {
         gpus: Vec::new(),
     };
     let boot = BootId::new("fuzzed");
-    let _ = requests::parse(request, asker, &boot, &Policy::default(), &observed);
+    let _ = requests::parse(
+        request,
+        asker,
+        &boot,
+        &Policy::default(),
+        &observed,
+        &broker::State::default(),
+    );
 }

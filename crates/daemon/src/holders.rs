@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use broker::{GrantedSlice, Holder, Lease, NoticeSignal, Stage};
 use host::processes::{Arguments, Table, describe};
 use host::{PidFd, Users};
-use model::{GpuMinor, Health, LeaseId, Millis, ProcessId, Uid};
+use model::{GpuMinor, GpuUuid, Health, LeaseId, Millis, ProcessId, Uid};
 use rustix::process::Signal;
 
 use crate::hands::Hands;
@@ -122,9 +122,9 @@ fn belonging(hands: &Hands, published: &Published, lease: &Lease) -> BTreeSet<Pr
         // Whoever exported the lease to a shell shares it with every program of that shell; those
         // that use the slice are meant.
         Holder::Token { .. } | Holder::Engine { .. } => {
-            let slices = lease.slices.iter();
-            let using: BTreeSet<u32> =
-                slices.flat_map(|slice| using(hands, published, slice)).collect();
+            let slices = lease.slices.iter().flat_map(|slice| using(hands, published, slice));
+            let whole = lease.whole.iter().flat_map(|gpu| on_whole(hands, gpu));
+            let using: BTreeSet<u32> = slices.chain(whole).collect();
             heirs().into_iter().filter(|process| using.contains(&process.pid)).collect()
         }
     }
@@ -204,6 +204,14 @@ fn using(hands: &Hands, published: &Published, slice: &GrantedSlice) -> BTreeSet
     }
     pids.remove(&std::process::id());
     pids
+}
+
+/// Pids on a whole GPU by the driver's list. Its node is no sign: monitors and programs on other
+/// GPUs have it open.
+fn on_whole(hands: &Hands, gpu: &GpuUuid) -> BTreeSet<u32> {
+    let seen = hands.machine.driver.gpu_snapshot(gpu).ok();
+    let seen = seen.filter(|seen| seen.health == Health::Ok);
+    seen.iter().flat_map(|seen| &seen.processes).map(|process| process.pid).collect()
 }
 
 /// What could not be seen, in words.

@@ -85,6 +85,12 @@ impl Proof {
         Self { nodes, slices, whole, unasked, passes: 0, found, gaps }
     }
 
+    /// Does without the driver's word on a GPU: one that is lost has nobody on it that could still
+    /// use it, and whoever has it open or belongs to the lease is found in `/proc`.
+    pub(crate) fn without_driver(&mut self, gpu: &GpuUuid) {
+        self.unasked.remove(gpu);
+    }
+
     /// The device nodes to search for.
     pub(crate) const fn nodes(&self) -> &BTreeSet<PathBuf> {
         &self.nodes
@@ -273,6 +279,22 @@ mod tests {
         proof.heard(&gpu, &Err("NVML says: GPU is lost".to_owned()));
         assert!(proof.is_complete());
         assert_eq!(told(proof), ["the driver cannot say who is on it: NVML says: GPU is lost"]);
+    }
+
+    #[test]
+    fn a_lost_gpu_needs_no_word_of_its_driver() {
+        let gpu = GpuUuid::new("GPU-1");
+        for (pass, held) in [(clean(), vec![]), (opened_by(7), vec!["7 has its device open"])] {
+            let nodes = BTreeSet::from([PathBuf::from(NODE)]);
+            let mut proof = Proof::begin(Vec::new(), vec![gpu.clone()], nodes);
+            proof.without_driver(&gpu);
+            proof.saw(LEASE, &pass);
+            proof.saw(LEASE, &pass);
+            assert!(proof.is_complete());
+            // An answer that comes all the same is not waited for and changes nothing.
+            proof.heard(&gpu, &Err("NVML says: GPU is lost".to_owned()));
+            assert_eq!(told(proof), held);
+        }
     }
 
     #[test]

@@ -2,13 +2,17 @@
 //!
 //! Must never take a pid or a user id from a body: both come from the socket.
 
-use api::{HolderKind, LeaseRequest};
+use api::{ArrangementKind, BookingRequest, HolderKind, LeaseRequest};
 use axum::http::StatusCode;
 use broker::{
-    GpuSelector, Holder, IdleRule, NoticeSignal, Patience, Policy, RequestSpec, Terms, Wanted,
+    Arrangement, BookingSpec, GpuSelector, Holder, IdleRule, NoticeSignal, Patience, Policy,
+    RequestSpec, State, Terms, Wanted,
 };
 use model::geometry::Need;
-use model::{BootId, MemoryRequest, Millis, NodeSnapshot, ProcessId, ProfileSelector, Tenant, Uid};
+use model::{
+    BookingId, BootId, MemoryRequest, Millis, NodeSnapshot, ProcessId, ProfileSelector, Tenant,
+    Timestamp, Uid,
+};
 
 use crate::serve::Failure;
 
@@ -36,11 +40,14 @@ pub(crate) fn parse(
     boot: &BootId,
     policy: &Policy,
     observed: &NodeSnapshot,
+    state: &State,
 ) -> Result<RequestSpec, Failure> {
     if request.one_process && request.count > 1 {
         refuse_several(request.count, observed)?;
     }
     let wanted = wanted(&request)?;
+    let booking =
+        request.booking.as_deref().map(|text| booking(state, &asker, text)).transpose()?;
     let gpu: GpuSelector = match &request.gpu {
         Some(text) => text.parse().map_err(|error| invalid("E-GPU-SELECTOR", &error))?,
         None => GpuSelector::Any,
@@ -68,7 +75,7 @@ pub(crate) fn parse(
             }),
         },
     };
-    let terms = terms(&request)?;
+    let terms = Terms { booking, ..terms(&request)? };
     Ok(RequestSpec {
         tenant: asker.tenant,
         uid: asker.uid,
@@ -105,7 +112,67 @@ fn terms(request: &LeaseRequest) -> Result<Terms, Failure> {
         None => None,
         Some(text) => Some(notice_signal(text)?),
     };
-    Ok(Terms { idle, restartable: request.restartable, linger, notice_signal, ..Terms::default() })
+    Ok(Terms {
+        idle,
+        restartable: request.restartable,
+        preemptible: request.preemptible,
+        arrangement: arrangement(request.arrangement),
+        linger,
+        notice_signal,
+        ..Terms::default()
+    })
+}
+
+const fn arrangement(kind: Option<ArrangementKind>) -> Arrangement {
+    match kind {
+        None => Arrangement::Any,
+        Some(ArrangementKind::Pack) => Arrangement::Pack,
+        Some(ArrangementKind::Spread) => Arrangement::Spread,
+        Some(ArrangementKind::SameGpu) => Arrangement::SameGpu,
+        Some(ArrangementKind::OtherGpu) => Arrangement::OtherGpu,
+    }
+}
+
+/// The booking that somebody names by id or by name.
+fn booking(state: &State, asker: &Asker, text: &str) -> Result<BookingId, Failure> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let named = state.bookings.values().find(|booking| {
+        booking.spec.name.as_deref() == Some(text) && booking.spec.tenant == asker.tenant
+    });
+    named.map(|booking| booking.id).ok_or_else(|| no_such_booking(text))
+}
+
+pub(crate) fn no_such_booking(text: &str) -> Failure {
+    let detail = format!("there is no booking {text}; it may be over");
+    Failure::new(StatusCode::NOT_FOUND, "E-BOOKING-UNKNOWN", detail)
+        .hint("`migctl book --list` lists the bookings")
+}
+
+/// Parses a booking.
+pub(crate) fn parse_booking(body: BookingRequest, asker: Asker) -> Result<BookingSpec, Failure> {
+    let request = LeaseRequest {
+        profile: body.profile,
+        gpu_mem: body.gpu_mem,
+        compute: body.compute,
+        whole_gpu: body.whole_gpu,
+        ..LeaseRequest::of(HolderKind::Token)
+    };
+    Ok(BookingSpec {
+        tenant: asker.tenant,
+        uid: asker.uid,
+        wanted: wanted(&request)?,
+        count: body.count,
+        gpu: match body.gpu {
+            Some(text) => text.parse().map_err(|error| invalid("E-GPU-SELECTOR", &error))?,
+            None => GpuSelector::Any,
+        },
+        from: Timestamp::from_millis(body.from_ms),
+        until: Timestamp::from_millis(body.until_ms),
+        name: body.name.map(name).transpose()?,
+        window: None,
+    })
 }
 
 fn notice_signal(text: &str) -> Result<NoticeSignal, Failure> {
@@ -195,7 +262,15 @@ fn positive(field: &str, value: Option<u64>) -> Result<Option<Millis>, Failure> 
 
 fn wanted(request: &LeaseRequest) -> Result<Wanted, Failure> {
     let need = request.gpu_mem.is_some() || request.compute.is_some();
+    // What a booking is for is known to the broker, which puts it in the place of this.
+    let whole = request.whole_gpu || request.booking.is_some();
+    if whole && (need || request.profile.is_some()) {
+        return Err(Failure::bad_request(
+            "a request names a profile, a need, whole GPUs or a booking, and one of them alone",
+        ));
+    }
     match (&request.profile, need) {
+        _ if whole => Ok(Wanted::WholeGpu),
         (Some(_), true) => {
             Err(Failure::bad_request("a request names a profile or a need, not both"))
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use broker::{Command, Phase};
 use host::Users;
 use host::processes::{Arguments, describe};
-use model::{GpuUuid, LeaseId};
+use model::{GpuUuid, Health, LeaseId};
 
 use crate::executor::chain;
 use crate::hands::Hands;
@@ -202,6 +202,12 @@ impl Search {
             let mut proof = Proof::begin(lease.slices.clone(), lease.whole.clone(), nodes);
             if unknown {
                 proof.doubt("its GPU is not on this machine now, so nobody can be ruled out");
+            }
+            for gpu in proof.unasked().clone() {
+                let well = picture.observed.gpu(&gpu).is_some_and(|gpu| gpu.health == Health::Ok);
+                if !well && picture.state.quarantine.contains_key(&gpu) {
+                    proof.without_driver(&gpu);
+                }
             }
             self.number += 1;
             let number = self.number;

@@ -3,6 +3,7 @@
 //! Must never show a user what belongs to another: commands are told to their owner alone.
 
 pub(crate) mod life;
+pub(crate) mod rooms;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,7 @@ pub(crate) fn node(published: &Published, simulated: Option<String>, by: Peer) -
         let mut view = gpu(&users, seen, &uses, room, &published.planner);
         view.maintenance = published.state.maintenance.contains(&seen.uuid);
         name_leases(published, &uses, &mut view);
+        rooms::note(published, &users, &seen.uuid, &mut view);
         view
     });
     NodeView {
@@ -120,6 +122,9 @@ fn gpu(
         grid: geometry.map_or(0, |geometry| geometry.grid.get()),
         health: health(&seen.health),
         maintenance: false,
+        cordon: None,
+        quarantine: None,
+        whole_lease: None,
         instances: instances.map(|(i, used)| instance(users, geometry, i, *used)).collect(),
         processes: processes(users, &seen.processes),
         room: free
@@ -182,7 +187,7 @@ fn instance(
     }
 }
 
-fn profile_name(profile: Option<&GpuInstanceProfile>, id: u32) -> String {
+pub(crate) fn profile_name(profile: Option<&GpuInstanceProfile>, id: u32) -> String {
     profile.map_or_else(|| format!("profile {id}"), |profile| profile.name.to_string())
 }
 
@@ -271,6 +276,8 @@ fn lease(published: &Published, lease: &Lease, by: Peer) -> LeaseView {
         deadline_ms: lease.deadline().map(model::Timestamp::as_millis),
         expires_at_ms: lease.token_expires().map(model::Timestamp::as_millis),
         slices: lease.slices.iter().filter_map(|s| slice(&published.observed, s)).collect(),
+        whole_gpus: rooms::whole(&published.observed, &lease.whole),
+        booking: lease.spec.terms.booking,
         holder: match &lease.spec.holder {
             Holder::Process { .. } => HolderKind::Process,
             Holder::Token { .. } => HolderKind::Token,

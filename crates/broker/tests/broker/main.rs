@@ -6,6 +6,10 @@
 mod machine;
 
 #[cfg(test)]
+mod bookings;
+#[cfg(test)]
+mod cordons;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod estimates;
@@ -37,3 +41,5 @@ mod refusals;
 mod reservation;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod whole;

@@ -68,6 +68,10 @@ fn same(one: &GpuView, other: &GpuView) -> bool {
         && one.mig == other.mig
         && one.health == other.health
         && one.maintenance == other.maintenance
+        && one.cordon.is_none()
+        && other.cordon.is_none()
+        && one.quarantine == other.quarantine
+        && one.whole_lease == other.whole_lease
         && one.room == other.room
 }
 
@@ -78,6 +82,8 @@ fn gpu(node: &NodeView, alike: &[&GpuView], page: Page) -> Vec<String> {
         let words = paragraph(&clean(&gpu.health), page.width, "  health: ", "    ");
         lines.extend(words.iter().map(|line| styled(ALARM, line)));
     }
+    lines.extend(out_of_use(gpu, page));
+    lines.extend(taken_whole(gpu, node, page));
     if gpu.maintenance {
         lines.push(styled(MOVING, "  out of use while its mode is changed"));
     }
@@ -94,6 +100,44 @@ fn gpu(node: &NodeView, alike: &[&GpuView], page: Page) -> Vec<String> {
     }
     lines.extend(room(gpu, alike.len(), page));
     lines
+}
+
+/// That a GPU is out of use, who did that and why, and for whom an emptying waits.
+fn out_of_use(gpu: &GpuView, page: Page) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(why) = &gpu.quarantine {
+        let words = paragraph(&clean(why), page.width, "  out of use until it is well: ", "    ");
+        lines.extend(words.iter().map(|line| styled(ALARM, line)));
+    }
+    let Some(cordon) = &gpu.cordon else { return lines };
+    let ids: Vec<String> = cordon.leases.iter().map(ToString::to_string).collect();
+    let state = match (cordon.drain, cordon.drained) {
+        (false, _) => String::from("cordoned"),
+        (true, true) => String::from("emptied"),
+        (true, false) if ids.is_empty() => String::from("being emptied"),
+        (true, false) => format!("being emptied, waits for {}", ids.join(", ")),
+    };
+    let why = clean(&cordon.why);
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    let words = format!("{state} by {}{why}", clean(&cordon.by));
+    let words = paragraph(&words, page.width, "  ", "    ");
+    lines.extend(words.iter().map(|line| styled(MOVING, line)));
+    lines
+}
+
+/// Whose all of a GPU is.
+fn taken_whole(gpu: &GpuView, node: &NodeView, page: Page) -> Vec<String> {
+    let Some(id) = gpu.whole_lease else { return Vec::new() };
+    let lease = node.leases.iter().find(|lease| lease.id == id);
+    let tenant = lease.map(|lease| clean(&lease.tenant)).unwrap_or_default();
+    let mut parts = vec![format!("all of it leased to {tenant}")];
+    if let Some(lease) = lease {
+        parts.extend(lease.name.iter().map(|name| clean(name)));
+        parts.extend(lease_words(lease));
+        let command = lease.command.iter().map(|command| clean(command));
+        parts.extend(command.map(|command| clip(&command, COMMAND, page.glyphs)));
+    }
+    wrap(&parts, page.glyphs.separator(), page.width, &format!("  {id} "), "      ")
 }
 
 fn heading(gpu: &GpuView, alike: &[&GpuView], page: Page) -> Vec<String> {

@@ -27,6 +27,9 @@ fn empty_gpu(index: u32) -> GpuView {
         grid: 8,
         health: "ok".into(),
         maintenance: false,
+        cordon: None,
+        quarantine: None,
+        whole_lease: None,
         instances: Vec::new(),
         processes: Vec::new(),
         room: room(&[
@@ -74,6 +77,8 @@ fn lease(id: u64, state: LeaseState) -> LeaseView {
         deadline_ms: None,
         expires_at_ms: None,
         slices: Vec::new(),
+        whole_gpus: Vec::new(),
+        booking: None,
         holder: HolderKind::Process,
         client_pid: Some(10),
         command_pid: None,

@@ -85,9 +85,11 @@ pub(crate) fn of(
     variables
 }
 
-/// The UUIDs of a lease's slices, joined by commas.
+/// The UUIDs of a lease's slices or whole GPUs, joined by commas.
 fn uuids(lease: &LeaseView) -> String {
-    let uuids: Vec<&str> = lease.slices.iter().map(|slice| slice.uuid.as_str()).collect();
+    let slices = lease.slices.iter().map(|slice| slice.uuid.as_str());
+    let whole = lease.whole_gpus.iter().map(|gpu| gpu.uuid.as_str());
+    let uuids: Vec<&str> = slices.chain(whole).collect();
     uuids.join(",")
 }
 

@@ -26,6 +26,11 @@ pub(crate) fn granted(lease: &LeaseView) -> Vec<String> {
             )
         })
         .collect();
+    lines.extend(lease.whole_gpus.iter().map(|gpu| {
+        let name = clean(&gpu.name);
+        let memory = mib(gpu.memory_mib);
+        format!("{} GPU {} as a whole, {name} ({memory}) {}", lease.id, gpu.index, gpu.uuid)
+    }));
     lines.extend(lease.note.as_deref().map(|note| format!("note: {}", clean(note))));
     lines
 }
@@ -39,7 +44,13 @@ pub(crate) fn waiting(lease: &LeaseView) -> String {
     };
     match (&lease.waits_for, lease.state) {
         (_, LeaseState::Granting) => {
-            let what = if lease.count == 1 { "its slice is" } else { "its slices are" };
+            let whole = lease.wish.ends_with("whole GPU");
+            let what = match (whole, lease.count) {
+                (true, 1) => "its GPU is",
+                (true, _) => "its GPUs are",
+                (false, 1) => "its slice is",
+                (false, _) => "its slices are",
+            };
             format!("{} {}: {what} being made", lease.id, clean(&lease.wish))
         }
         (Some(why), _) => format!("{} waits{place} for {}", lease.id, clean(why)),
@@ -97,6 +108,8 @@ pub(crate) mod tests {
             deadline_ms: Some(61_000),
             expires_at_ms: None,
             slices: vec![slice("MIG-a", 0), slice("MIG-b", 3)],
+            whole_gpus: Vec::new(),
+            booking: None,
             holder: HolderKind::Process,
             client_pid: None,
             command_pid: None,

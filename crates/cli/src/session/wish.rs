@@ -2,7 +2,7 @@
 //!
 //! Must never hold a value that a daemon of this version would refuse for its form.
 
-use api::{HolderKind, LeaseRequest};
+use api::{ArrangementKind, HolderKind, LeaseRequest};
 use clap::{ArgGroup, Args};
 use model::{MemoryRequest, Millis, ProfileSelector};
 
@@ -11,7 +11,7 @@ use model::{MemoryRequest, Millis, ProfileSelector};
 #[command(
     next_help_heading = "Slice",
     group = ArgGroup::new("wanted")
-        .args(["profile", "gpu_mem", "compute"])
+        .args(["profile", "gpu_mem", "compute", "whole_gpu", "booking"])
         .required(true)
         .multiple(true)
 )]
@@ -33,6 +33,18 @@ pub(crate) struct WishArgs {
     #[arg(long, value_name = "Ng", value_parser = compute_slices)]
     pub(crate) compute: Option<u8>,
 
+    /// Whole GPUs: MIG off, or boards without MIG
+    #[arg(long, conflicts_with_all = ["profile", "gpu_mem", "compute"])]
+    pub(crate) whole_gpu: bool,
+
+    /// What was booked (B3 or its name), on the places kept for it
+    #[arg(
+        long,
+        value_name = "BOOKING",
+        conflicts_with_all = ["profile", "gpu_mem", "compute", "whole_gpu", "count", "gpu"]
+    )]
+    pub(crate) booking: Option<String>,
+
     /// How many slices, all or none
     #[arg(
         long,
@@ -46,6 +58,10 @@ pub(crate) struct WishArgs {
     /// On which GPU (index, UUID, PCI address or model)
     #[arg(long, value_name = "SEL", value_parser = gpu_text)]
     pub(crate) gpu: Option<String>,
+
+    /// How several slices lie to each other
+    #[command(flatten)]
+    pub(crate) arrangement: ArrangementArgs,
 
     /// Hard limit: the lease ends after so long (90s, 15m, 2h, 1h30m)
     #[arg(long, value_name = "T")]
@@ -63,9 +79,46 @@ pub(crate) struct WishArgs {
     #[arg(long, value_name = "T")]
     pub(crate) max_wait: Option<Millis>,
 
+    /// May be ended after a notice, for somebody with a better right
+    #[arg(long)]
+    pub(crate) preemptible: bool,
+
     /// A name for the lease, for `status` and `release`
     #[arg(long, value_name = "NAME", value_parser = lease_name)]
     pub(crate) name: Option<String>,
+}
+
+/// How several slices lie to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+#[group(multiple = false)]
+pub(crate) struct ArrangementArgs {
+    /// Several slices on as few GPUs as there is room for
+    #[arg(long)]
+    pub(crate) pack: bool,
+
+    /// Several slices on as many GPUs as there is room for
+    #[arg(long)]
+    pub(crate) spread: bool,
+
+    /// Several slices on one GPU, or none at all
+    #[arg(long)]
+    pub(crate) same_gpu: bool,
+
+    /// Several slices each on a GPU of its own, or none at all
+    #[arg(long)]
+    pub(crate) other_gpu: bool,
+}
+
+impl ArrangementArgs {
+    const fn kind(self) -> Option<ArrangementKind> {
+        match self {
+            Self { pack: true, .. } => Some(ArrangementKind::Pack),
+            Self { spread: true, .. } => Some(ArrangementKind::Spread),
+            Self { same_gpu: true, .. } => Some(ArrangementKind::SameGpu),
+            Self { other_gpu: true, .. } => Some(ArrangementKind::OtherGpu),
+            Self { pack: false, spread: false, same_gpu: false, other_gpu: false } => None,
+        }
+    }
 }
 
 impl WishArgs {
@@ -90,6 +143,10 @@ impl WishArgs {
             restartable: false,
             linger_ms: None,
             notice_signal: None,
+            whole_gpu: self.whole_gpu,
+            arrangement: self.arrangement.kind(),
+            preemptible: self.preemptible,
+            booking: self.booking.clone(),
             container: None,
             engine: None,
         }
@@ -97,7 +154,7 @@ impl WishArgs {
 }
 
 /// `3g`, or `3` for short.
-fn compute_slices(text: &str) -> Result<u8, String> {
+pub(crate) fn compute_slices(text: &str) -> Result<u8, String> {
     let digits = text.strip_suffix(['g', 'G']).unwrap_or(text);
     match digits.parse() {
         Ok(slices @ 1..=32) => Ok(slices),
@@ -106,7 +163,7 @@ fn compute_slices(text: &str) -> Result<u8, String> {
 }
 
 /// A count of slices.
-fn count(text: &str) -> Result<u32, String> {
+pub(crate) fn count(text: &str) -> Result<u32, String> {
     match text.trim().parse::<i64>() {
         Ok(number) if number < 1 => {
             Err(format!("a count of slices must be 1 or more, and {number} is not"))
@@ -123,7 +180,7 @@ pub(crate) fn gpu_text(text: &str) -> Result<String, String> {
 }
 
 /// A name that can be told from a lease id, and printed.
-fn lease_name(text: &str) -> Result<String, String> {
+pub(crate) fn lease_name(text: &str) -> Result<String, String> {
     if text.trim().is_empty() || text.chars().any(char::is_control) {
         return Err(String::from("a name must have letters and no control characters"));
     }
@@ -171,6 +228,23 @@ mod tests {
     }
 
     #[test]
+    fn whole_gpus_bookings_and_arrangements_are_passed_on() {
+        let request = |line: &str| typed(line).unwrap().request(HolderKind::Token);
+        let whole = request("--whole-gpu --count 2 --preemptible");
+        assert!(whole.whole_gpu && whole.preemptible && whole.count == 2);
+        assert_eq!(request("--booking B3").booking.as_deref(), Some("B3"));
+        for (option, kind) in [
+            ("", None),
+            ("--pack", Some(ArrangementKind::Pack)),
+            ("--spread", Some(ArrangementKind::Spread)),
+            ("--same-gpu", Some(ArrangementKind::SameGpu)),
+            ("--other-gpu", Some(ArrangementKind::OtherGpu)),
+        ] {
+            assert_eq!(request(&format!("--profile 1g.5gb {option}")).arrangement, kind);
+        }
+    }
+
+    #[test]
     fn strict_memory_stays_strict_and_labels_become_names() {
         let memory = |text: &str| {
             typed(&format!("--gpu-mem {text}")).unwrap().request(HolderKind::Token).gpu_mem
@@ -189,7 +263,7 @@ mod tests {
     #[test]
     fn bad_values_are_refused_with_a_sentence() {
         for (line, words) in [
-            ("", "<--profile <P>|--gpu-mem <M>|--compute <Ng>>"),
+            ("", "<--profile <P>|--gpu-mem <M>|--compute <Ng>|--whole-gpu|--booking <BOOKING>>"),
             ("--profile 1g.5gb --gpu-mem 5g", "cannot be used with"),
             ("--profile 1g.5gb --count 0", "a count of slices must be 1 or more, and 0 is not"),
             ("--profile 1g.5gb --count -3", "a count of slices must be 1 or more, and -3 is not"),
@@ -202,6 +276,9 @@ mod tests {
             ("--profile 7g --time 5", "not a length of time"),
             ("--profile 7g --time 0s", "not a length of time"),
             ("--profile 7g --immediate --max-wait 5s", "cannot be used with"),
+            ("--whole-gpu --profile 7g", "cannot be used with"),
+            ("--booking B1 --count 2", "cannot be used with"),
+            ("--profile 1g.5gb --pack --spread", "cannot be used with"),
             ("--profile 7g --name L7", "looks like the id of a lease"),
         ] {
             let error = typed(line).unwrap_err();

@@ -74,6 +74,7 @@ pub(crate) fn run(context: &Context, args: LeaseArgs) -> Result<ExitCode, Failur
         let words: Vec<String> = [lease.id.to_string()]
             .into_iter()
             .chain(lease.slices.iter().map(|slice| clean(slice.uuid.as_str())))
+            .chain(lease.whole_gpus.iter().map(|gpu| clean(gpu.uuid.as_str())))
             .collect();
         context.output.line(&words.join(" "))?;
     }

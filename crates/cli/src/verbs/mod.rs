@@ -4,11 +4,13 @@
 
 pub(crate) mod access;
 pub(crate) mod audit;
+pub(crate) mod book;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod events;
+pub(crate) mod gpu;
 pub(crate) mod gpus;
 pub(crate) mod held;
 pub(crate) mod lease;
@@ -36,6 +38,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
     match command {
         Command::Status(args) => status::run(context, &args),
         Command::Gpus(args) => gpus::run(context, &args),
+        Command::Gpu(args) => gpu::run(context, args),
         Command::Profiles(args) => profiles::run(context, &args),
         Command::Run(args) => run::run(context, args),
         Command::Shell(args) => shell::run(context, args),
@@ -43,6 +46,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Release(args) => release::run(context, &args),
         Command::Queue(args) => queue::run(context, &args),
         Command::Cancel(args) => cancel::run(context, &args),
+        Command::Book(args) => book::run(context, &args),
         Command::Events(args) => events::run(context, &args),
         Command::Token(args) => token::run(context, args),
         Command::Audit(args) => audit::run(context, &args),

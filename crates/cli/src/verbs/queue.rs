@@ -111,6 +111,8 @@ mod tests {
             deadline_ms: None,
             expires_at_ms: None,
             slices: vec![],
+            whole_gpus: Vec::new(),
+            booking: None,
             holder: HolderKind::Process,
             client_pid: None,
             command_pid: None,

@@ -117,7 +117,14 @@ pub(super) async fn request(
     let asker =
         Asker { tenant: caller.tenant(), uid: by.uid, process: caller.process(), admin: by.admin };
     let picture = app.picture();
-    let spec = requests::parse(body, asker, &app.boot, &picture.policy, &picture.observed)?;
+    let spec = requests::parse(
+        body,
+        asker,
+        &app.boot,
+        &picture.policy,
+        &picture.observed,
+        &picture.state,
+    )?;
     let key = caller.key.as_deref().map(|key| (by.uid.get(), key.to_owned()));
     let (reply, published) = app.ask_once(Command::Request(spec), key).await?;
     let waits = |phase: &Phase| matches!(phase, Phase::Queued | Phase::Granting { .. });

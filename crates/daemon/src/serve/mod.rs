@@ -11,11 +11,13 @@
 #![allow(unused_qualifications, reason = "what utoipa's macros write names types in full")]
 
 mod audit;
+mod bookings;
 mod caller;
 mod edge;
 mod events;
 mod extract;
 mod gate;
+mod gpus;
 mod hosts;
 mod leases;
 mod life;
@@ -145,6 +147,11 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(leases::renew))
         .routes(routes!(life::agree))
         .routes(routes!(life::contain))
+        .routes(routes!(gpus::cordon))
+        .routes(routes!(gpus::drain))
+        .routes(routes!(gpus::uncordon))
+        .routes(routes!(bookings::list, bookings::book))
+        .routes(routes!(bookings::cancel))
         .routes(routes!(events::list))
         .routes(routes!(stream::follow))
         .routes(routes!(tokens::list, tokens::create))
