@@ -356,7 +356,11 @@ impl State {
             self.prepared.remove(gpu);
         }
         if let (Some(step), StepOutcome::ModeSet(_) | StepOutcome::Reset) = (&step, outcome) {
-            self.turned.insert(step.gpu().clone(), at);
+            // What is made ready for slices for the first time was not turned back and forth.
+            let back = *outcome == StepOutcome::ModeSet(model::MigMode::Disabled);
+            if back || self.turned.contains_key(step.gpu()) {
+                self.turned.insert(step.gpu().clone(), at);
+            }
         }
         open.done.push(outcome.clone());
         if let Some(model::Step::DestroyGpuInstance { gpu, placement, .. }) = step {

@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use model::{
-    GpuInstanceId, GpuSnapshot, GpuUuid, Health, LeaseId, MigMode, MigState, Plan, Purpose,
+    GpuInstanceId, GpuSnapshot, GpuUuid, Health, LeaseId, MigMode, MigState, Plan, Purpose, Step,
 };
 
 use crate::command::{Refusal, World};
@@ -30,6 +30,8 @@ enum Standing {
     Ready,
     /// It can be had once MIG is off; these idle slices go before.
     Turn(Vec<(GpuInstanceId, SliceKey)>),
+    /// MIG is being disabled there.
+    Turning,
     /// Something lies or runs there, and will end.
     Occupied,
     /// It is out of use, or its mode may not be changed.
@@ -44,6 +46,11 @@ pub(crate) fn can_be_whole(gpu: &GpuSnapshot, auto_mig: bool) -> bool {
             auto_mig || (current, pending) == (MigMode::Disabled, MigMode::Disabled)
         }
     }
+}
+
+/// Whether MIG is off after the next reset.
+fn is_pending_off(gpu: &GpuSnapshot) -> bool {
+    matches!(gpu.mig, MigState::Supported { pending: MigMode::Disabled, .. })
 }
 
 fn standing(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> Standing {
@@ -69,6 +76,20 @@ fn standing(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> Standing {
         && !state.maintenance.contains(uuid)
         && state.plans.values().all(|open| open.gpus().all(|on| on != uuid))
         && leases_on(state, uuid).is_empty();
+    let turning = state.plans.values().any(|open| {
+        open.plan.purpose == Purpose::Prepare
+            && open.plan.steps.iter().any(|step| match step {
+                Step::SetMigMode { gpu, mode } => gpu == uuid && *mode == MigMode::Disabled,
+                Step::ResetGpu { gpu: of } => of == uuid && is_pending_off(gpu),
+                Step::DestroyComputeInstance { .. }
+                | Step::DestroyGpuInstance { .. }
+                | Step::CreateGpuInstance { .. }
+                | Step::CreateComputeInstance { .. } => false,
+            })
+    });
+    if turning {
+        return Standing::Turning;
+    }
     let off = match gpu.mig {
         MigState::Unsupported => true,
         MigState::Supported { current, pending } => {
@@ -181,7 +202,9 @@ pub(crate) fn explain(state: &State, world: &World<'_>, spec: &RequestSpec) -> S
                 ready += 1;
                 continue;
             }
-            Standing::Turn(_) => (0, alloc::format!("MIG to be disabled on GPU {}", gpu.index)),
+            Standing::Turn(_) | Standing::Turning => {
+                (0, alloc::format!("MIG to be disabled on GPU {}", gpu.index))
+            }
             Standing::Occupied => occupied(state, gpu),
             Standing::Out if !can_be_whole(gpu, world.policy.auto_mig) => continue,
             Standing::Out => {
@@ -264,6 +287,8 @@ fn claim(
     let (mut ready, mut turn, mut later) = (Vec::new(), Vec::new(), 0);
     for gpu in gpus.into_iter().filter(|gpu| !claims.gpus.contains(&gpu.uuid)) {
         match standing(state, world, gpu) {
+            // On its way: nothing else is turned for it.
+            Standing::Turning => ready.insert(0, gpu.uuid.clone()),
             Standing::Ready => ready.push(gpu.uuid.clone()),
             Standing::Turn(idle) => turn.push((gpu.uuid.clone(), idle)),
             Standing::Occupied => later += 1,

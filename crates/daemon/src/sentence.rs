@@ -102,13 +102,13 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
             format!("the slice on {} is gone: {found}", place(observed, key))
         }
         Event::MaintenanceBegan { gpu: uuid } => {
-            format!("{} is out of use while it is made ready", gpu(observed, uuid))
+            format!("{} is out of use while its MIG mode is changed", gpu(observed, uuid))
         }
         Event::GpuTriedAgain { gpu: uuid } => {
             format!("{} is tried again after the driver refused there", gpu(observed, uuid))
         }
         Event::MaintenanceEnded { gpu: uuid } => {
-            format!("{} is ready for slices", gpu(observed, uuid))
+            format!("{} is no longer under change", gpu(observed, uuid))
         }
         Event::GrantedWhole { lease, gpus } => {
             let gpus: Vec<String> = gpus.iter().map(|uuid| gpu(observed, uuid)).collect();
@@ -141,7 +141,7 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
 fn purpose(purpose: &Purpose) -> String {
     match purpose {
         Purpose::Grant(lease) => format!("grant {lease}"),
-        Purpose::Prepare => "enable MIG".to_owned(),
+        Purpose::Prepare => "change MIG mode".to_owned(),
         Purpose::Retire => "give back idle room".to_owned(),
         Purpose::Warm => "make slices ahead of requests".to_owned(),
         Purpose::Defragment => "rearrange idle room".to_owned(),

@@ -83,6 +83,21 @@ fn mig_is_disabled_on_an_empty_gpu_and_enabled_again_when_slices_are_waited_for(
 }
 
 #[test]
+fn nothing_else_is_turned_while_a_gpu_is_being_turned() {
+    let mut rig = Rig::with(Machine::new(&["a30", "a30", "a30"]), may_turn());
+    let mut spec = rig.spec(1, "1g.6gb");
+    spec.wanted = Wanted::WholeGpu;
+    let id = rig.request(spec).expect("accepted");
+    for _ in 0..3 {
+        rig.tick(Millis::from_secs(1));
+    }
+    assert_eq!(rig.running.len(), 1);
+    rig.settle();
+    assert!(rig.is_active(id));
+    assert_eq!((0..3).filter(|index| mig_on(&rig, *index)).count(), 2);
+}
+
+#[test]
 fn modes_are_not_flipped_back_and_forth() {
     let mut rig = Rig::with(Machine::new(&["a30"]), may_turn());
     let whole = ask_whole(&mut rig, 1, 1).expect("accepted");
