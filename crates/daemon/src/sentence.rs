@@ -47,11 +47,12 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
         Event::Requested { lease, spec, .. } => {
             format!("{lease}: {} asks for {} on {}", spec.tenant, spec.wish(), spec.gpu)
         }
-        Event::PlanOpened { plan, steps, targets, .. } => {
+        Event::PlanOpened { plan, steps, targets, whole, .. } => {
             let places: Vec<String> =
                 targets.iter().map(|target| place(observed, &target.key)).collect();
             let on = if places.is_empty() {
-                steps.gpus().into_iter().map(|uuid| gpu(observed, uuid)).collect()
+                let gpus = steps.gpus().into_iter().chain(whole);
+                gpus.map(|uuid| gpu(observed, uuid)).collect()
             } else {
                 places
             };
