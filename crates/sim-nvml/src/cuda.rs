@@ -244,6 +244,7 @@ fn open_nodes(
         let instance = gpu_instance_minor(state.minor, mig.instance.id);
         let compute = compute_instance_minor(state.minor, mig.instance.id, mig.id);
         for minor in [instance, compute] {
+            trees::modprobe(root, state.minor, mig, minor);
             files.push(open(trees::capability_node(root, minor), false)?);
         }
     }

@@ -378,3 +378,19 @@ fn stock(root: &Path, node: &Path, mode: u32) -> io::Result<()> {
     }
     std::fs::set_permissions(node, std::fs::Permissions::from_mode(mode))
 }
+
+/// What `nvidia-modprobe` does whenever a program begins to use a slice: the node gets its stock
+/// permissions back, unless the instance's `access` file says that they are somebody else's. The
+/// real one is root by its file mode; this one has the rights of the program.
+pub(crate) fn modprobe(root: &Path, gpu: GpuMinor, mig: sim_gpu::ComputeRef, minor: u32) {
+    const MODE: u32 = 0o444;
+    let instance = mig.instance.id;
+    let mut folder = root.join(CAPABILITIES).join(format!("gpu{gpu}/mig/gi{instance}"));
+    if minor != gpu_instance_minor(gpu, instance) {
+        folder.push(format!("ci{}", mig.id));
+    }
+    let text = std::fs::read_to_string(folder.join("access")).unwrap_or_default();
+    if text.contains("DeviceFileModify: 1") {
+        let _not_ours = stock(root, &capability_node(root, minor), MODE);
+    }
+}
