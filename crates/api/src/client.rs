@@ -390,7 +390,7 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> ClientError {
 }
 
 /// Percent-encodes what may not stand in a path segment.
-pub(crate) fn escape(segment: &str) -> String {
+pub fn escape(segment: &str) -> String {
     use std::fmt::Write as _;
     let mut escaped = String::new();
     for byte in segment.bytes() {

@@ -18,6 +18,7 @@ mod meter;
 mod notify;
 mod observer;
 mod options;
+mod past;
 mod proof;
 mod published;
 mod readers;

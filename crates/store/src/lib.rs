@@ -8,11 +8,13 @@ mod journal;
 mod ledger;
 mod migrate;
 mod open;
+mod past;
 mod reader;
 mod retention;
 
 pub use journal::{Journal, Recorded, StoreError};
 pub use ledger::{AuditRecord, KeptAnswer, Ledger, TokenRecord};
 pub use open::{Durability, Opened, SetAside, open};
+pub use past::{Closed, Past};
 pub use reader::Reader;
 pub use retention::check;

@@ -15,7 +15,7 @@ use model::{LeaseId, Millis, Timestamp};
 use rusqlite::Connection;
 use store::{Durability, Opened, StoreError, open};
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 fn fixture(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join("journal.db");
@@ -94,10 +94,10 @@ fn a_downgrade_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = fixture(folder.path(), "format-1.db");
     drop(opened(&path));
-    let newer = "PRAGMA user_version = 3; UPDATE meta SET value = '99' WHERE name = 'newest_event'";
+    let newer = "PRAGMA user_version = 4; UPDATE meta SET value = '99' WHERE name = 'newest_event'";
     Connection::open(&path).unwrap().execute_batch(newer).unwrap();
     let error = open(&path, Durability::Process, now()).unwrap_err();
-    assert!(matches!(error, StoreError::TooNew { found: 3, known: FORMAT, .. }), "{error}");
+    assert!(matches!(error, StoreError::TooNew { found: 4, known: FORMAT, .. }), "{error}");
     assert!(error.to_string().contains("newer migd"), "{error}");
     assert_eq!(number(&path, "SELECT count(*) FROM events"), 47);
 

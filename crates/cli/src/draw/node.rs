@@ -3,8 +3,8 @@
 //! Must never leave out that something is wrong.
 
 use api::{
-    GpuView, InstanceUse, InstanceView, LeaseState, LeaseView, MigView, NodeView, ProcessView,
-    RoomView,
+    ActivityKind, GpuView, InstanceUse, InstanceView, LeaseState, LeaseView, MigView, NodeView,
+    NoticeKind, ProcessView, RoomView,
 };
 use clap::builder::styling::Style;
 use model::{Millis, ProfileName};
@@ -16,6 +16,8 @@ use crate::output::styled;
 
 /// The most columns of a command that are shown.
 const COMMAND: usize = 40;
+/// How long a lease must not have been used for `status` to say so.
+const WORTH_TELLING: Millis = Millis::from_secs(300);
 
 /// Draws the machine. GPUs that are alike and empty are drawn once, where the first of them is.
 pub(crate) fn node(node: &NodeView, gpus: &[&GpuView], page: Page) -> Vec<String> {
@@ -241,6 +243,34 @@ fn detail(instance: &InstanceView, node: &NodeView, page: Page) -> Option<Vec<St
     Some(wrap(&parts, page.glyphs.separator(), page.width, &first, "      "))
 }
 
+/// What is known of a running lease's use, and what it was told to expect.
+fn life_words(lease: &LeaseView) -> Vec<String> {
+    let left = |at: u64| Millis::new(at.saturating_sub(lease.now_ms));
+    let life = &lease.life;
+    let mut words = Vec::new();
+    if let Some(until) = life.lingers_until_ms {
+        words.push(format!("waits {} for its next holder", left(until)));
+    } else if let (ActivityKind::Idle, Some(since)) = (life.activity, life.idle_since_ms) {
+        let idle = Millis::new(lease.now_ms.saturating_sub(since));
+        if idle >= WORTH_TELLING {
+            words.push(format!("not used for {idle}"));
+        }
+    }
+    words.extend(life.notice.as_ref().map(|notice| {
+        let after = left(notice.until_ms);
+        match notice.kind {
+            NoticeKind::Idle => format!("ends in {after} unless it is used"),
+            NoticeKind::Preempted | NoticeKind::Booked => {
+                format!("ends in {after}: {}", clean(&notice.message))
+            }
+            NoticeKind::Drained | NoticeKind::Move => {
+                format!("was given notice: {}", clean(&notice.message))
+            }
+        }
+    }));
+    words
+}
+
 fn lease_words(lease: &LeaseView) -> Vec<String> {
     let mut words = Vec::new();
     match &lease.name {
@@ -254,6 +284,7 @@ fn lease_words(lease: &LeaseView) -> Vec<String> {
         LeaseState::Active => {
             words.extend(lease.deadline_ms.map(|at| format!("{} left", left(at))));
             words.extend(lease.expires_at_ms.map(|at| format!("expires in {}", left(at))));
+            words.extend(life_words(lease));
         }
         LeaseState::Ending => {
             let why = lease

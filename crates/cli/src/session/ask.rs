@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const ABSENCE: Duration = Duration::from_secs(10);
 /// How often a call that never succeeded is made at most.
 const ATTEMPTS: u32 = 8;
+/// How often a service asks for its name: for two seconds.
+const HEIRS_ATTEMPTS: u32 = 8;
 /// How long a call may take until the user is told that the daemon does not answer.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -45,18 +47,49 @@ pub(crate) async fn ask(
         Some(signal) = arrivals.recv() => Err(signal),
         asked = post(context, client, request, &key, &mut teller) => Ok(asked?),
     };
-    let mut lease = match asked {
+    let lease = match asked {
         Ok(lease) => lease,
         Err(signal) => {
             teller.done();
             return Err(unask(context, client, request, &key, signal, &mut arrivals).await);
         }
     };
+    wait(context, client, lease, 0, &mut arrivals, teller).await
+}
+
+/// Waits until a lease that moves has its next slices: the `moves`th time that it gave some up.
+///
+/// # Errors
+/// [`Failure`]: it was withdrawn, or ended on the way.
+pub(crate) async fn again(
+    context: &Context,
+    client: &Client,
+    lease: LeaseView,
+    moves: u32,
+) -> Result<LeaseView, Failure> {
+    let mut arrivals = signals::stream(&signals::ENDING)
+        .map_err(|error| Failure::caused("E-SIGNALS", "cannot watch for signals", &error))?;
+    wait(context, client, lease, moves, &mut arrivals, Teller::new(context)).await
+}
+
+async fn wait(
+    context: &Context,
+    client: &Client,
+    mut lease: LeaseView,
+    moves: u32,
+    arrivals: &mut UnboundedReceiver<Signal>,
+    mut teller: Teller<'_>,
+) -> Result<LeaseView, Failure> {
     loop {
         match lease.state {
-            LeaseState::Active => {
+            LeaseState::Active if lease.life.displaced >= moves => {
                 teller.done();
                 return Ok(lease);
+            }
+            // It agreed to move, and the daemon has not begun yet.
+            LeaseState::Active => {}
+            LeaseState::Ending if lease.end == Some(EndKind::Moving) => {
+                teller.tell(&summary::moving(&lease));
             }
             LeaseState::Ending | LeaseState::Ended => {
                 teller.done();
@@ -68,7 +101,7 @@ pub(crate) async fn ask(
             biased;
             Some(signal) = arrivals.recv() => {
                 teller.done();
-                return Err(withdraw(context, client, &lease, signal, &mut arrivals).await);
+                return Err(withdraw(context, client, &lease, signal, arrivals).await);
             }
             changed = after(context, client, &lease, &mut teller) => lease = changed?,
         }
@@ -85,8 +118,9 @@ async fn post(
     teller: &mut Teller<'_>,
 ) -> Result<LeaseView, Failure> {
     let mut attempt = 1;
+    let mut key = key.to_owned();
     loop {
-        let error = match heard(teller, client.request(request, key)).await {
+        let error = match heard(teller, client.request(request, &key)).await {
             Ok(lease) => return Ok(lease),
             Err(error) => error,
         };
@@ -95,6 +129,17 @@ async fn post(
             ClientError::NotRunning { .. } if simulated && attempt < ATTEMPTS => {
                 attempt += 1;
                 autostart::started(context).await?;
+            }
+            // The last holder of the name has just ended, and the daemon is about to notice.
+            ClientError::Refused(ref problem)
+                if request.linger_ms.is_some()
+                    && problem.code == "E-NAME-TAKEN"
+                    && attempt < HEIRS_ATTEMPTS =>
+            {
+                attempt += 1;
+                // The refusal is the answer to its key.
+                key = self::key();
+                tokio::time::sleep(PAUSE).await;
             }
             ClientError::Broken { .. } | ClientError::NotRunning { .. } if attempt < ATTEMPTS => {
                 attempt += 1;

@@ -4,12 +4,15 @@
 
 pub(crate) mod ask;
 mod child;
+pub(crate) mod container;
 pub(crate) mod environment;
 mod limit;
 mod lookup;
+pub(crate) mod notices;
 mod signals;
 pub(crate) mod summary;
 mod terminal;
+pub(crate) mod terms;
 mod watch;
 pub(crate) mod wish;
 
@@ -17,16 +20,19 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use api::{Client, ClientError, EndKind, HolderKind, LeaseState, LeaseView};
+use api::{Client, ClientError, EndKind, HolderKind, LeaseState, LeaseView, NoticeView};
+use jiff::tz::TimeZone;
 use model::Millis;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::draw::text::clean;
 use crate::verbs::release::holders;
 use crate::{Context, Failure, autostart, connect};
 use child::{Exited, Held, News};
+use container::{Followed, Marked};
 use environment::Simulation;
 use limit::{Due, Limit};
 use terminal::Terminal;
@@ -48,6 +54,7 @@ pub(crate) fn run(
     context: &Context,
     wish: &WishArgs,
     command: &[OsString],
+    container: bool,
 ) -> Result<ExitCode, Failure> {
     if context.json() {
         return Err(Failure::usage("--json is for verbs that print data; this one runs a program")
@@ -62,17 +69,80 @@ pub(crate) fn run(
         let path = std::env::var_os("PATH");
         let also = simulation.as_ref().and_then(Simulation::programs);
         lookup::check(program, path.as_deref(), also)?;
+        let marked = if container { Some(Marked::of(command)?) } else { None };
+        let command = marked.as_ref().map_or(command, |marked| &marked.command);
         let mut request = wish.request(HolderKind::Process);
         request.one_process = request.count > 1;
         request.command = Some(words(command));
-        let lease = ask::ask(context, &client, &request).await?;
-        for line in summary::granted(&lease) {
-            context.output.say(&format!("migctl: {line}"));
+        let mut lease = ask::ask(context, &client, &request).await?;
+        loop {
+            for line in summary::granted(&lease) {
+                context.output.say(&format!("migctl: {line}"));
+            }
+            let followed = marked.as_ref().map(|marked| marked.follow(&client, lease.id));
+            let ended = on_slice(context, &client, &lease, simulation.as_ref(), command).await;
+            if let (Some(marked), Some(followed)) = (&marked, followed)
+                && lives_on(context, &lease, marked, followed).await
+            {
+                return ended.map(|exited| ExitCode::from(exited.code()));
+            }
+            if let Ok(Left::Moves) = ended {
+                let moves = lease.life.displaced + 1;
+                let view = look_again(&client, &lease).await;
+                lease = ask::again(context, &client, view, moves).await?;
+                let line = format!("migctl: {}: the command starts anew", lease.id);
+                context.output.say(&line);
+                continue;
+            }
+            give_back(context, &client, &lease).await;
+            return ended.map(|left| ExitCode::from(left.code()));
         }
-        let ended = on_slice(context, &client, &lease, simulation.as_ref(), command).await;
-        give_back(context, &client, &lease).await;
-        ended.map(|exited| ExitCode::from(exited.code()))
     })
+}
+
+/// The lease as it stands; as it was if the daemon does not answer.
+async fn look_again(client: &Client, lease: &LeaseView) -> LeaseView {
+    client.lease(&lease.id.to_string()).await.unwrap_or_else(|_| lease.clone())
+}
+
+/// Whether the lease goes on with the container that the command left.
+async fn lives_on(
+    context: &Context,
+    lease: &LeaseView,
+    marked: &Marked,
+    followed: Followed,
+) -> bool {
+    let (known, refused) = followed.is_known(marked.detached).await;
+    if let Some(why) = refused {
+        let line = format!("migctl: {}: the container is not followed: {}", lease.id, clean(&why));
+        context.output.warn(&line);
+    }
+    let on = known && marked.detached;
+    if on {
+        context.output.say(&format!(
+            "migctl: {0} lives as long as its container; `migctl release {0}` ends both",
+            lease.id
+        ));
+    }
+    on
+}
+
+/// How a command was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// It ended.
+    Ended(Exited),
+    /// It was stopped, and starts anew on another slice.
+    Moves,
+}
+
+impl Left {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Ended(exited) => exited.code(),
+            Self::Moves => 0,
+        }
+    }
 }
 
 /// A command as listings show it.
@@ -87,7 +157,7 @@ async fn on_slice(
     lease: &LeaseView,
     simulation: Option<&Simulation>,
     command: &[OsString],
-) -> Result<Exited, Failure> {
+) -> Result<Left, Failure> {
     let read_at = Instant::now();
     let arrivals = signals::stream(&signals::SESSION)
         .map_err(|error| Failure::caused("E-SIGNALS", "cannot watch for signals", &error))?;
@@ -97,6 +167,7 @@ async fn on_slice(
     let pid = u32::try_from(held.pid().as_raw_nonzero().get()).unwrap_or(0);
     let session = Session {
         context,
+        client,
         lease,
         heard: watch::watch(client.clone(), lease, pid),
         arrivals,
@@ -109,6 +180,8 @@ async fn on_slice(
         away: false,
         time_over: false,
         rejected: None,
+        noticed: None,
+        agreed: None,
     };
     session.follow().await
 }
@@ -116,6 +189,7 @@ async fn on_slice(
 /// A command and everything that bears on it.
 struct Session<'c> {
     context: &'c Context,
+    client: &'c Client,
     lease: &'c LeaseView,
     heard: UnboundedReceiver<Heard>,
     arrivals: UnboundedReceiver<Signal>,
@@ -129,10 +203,14 @@ struct Session<'c> {
     away: bool,
     time_over: bool,
     rejected: Option<String>,
+    /// The notice the user was told of last.
+    noticed: Option<NoticeView>,
+    /// Our agreement to a move, under way.
+    agreed: Option<JoinHandle<()>>,
 }
 
 impl Session<'_> {
-    async fn follow(mut self) -> Result<Exited, Failure> {
+    async fn follow(mut self) -> Result<Left, Failure> {
         let exited = loop {
             if let Some(News::Ended(exited)) = self.held.news() {
                 break exited;
@@ -163,7 +241,45 @@ impl Session<'_> {
         if self.time_over {
             self.tell(&format!("its time{} was over", self.limit_words()));
         }
-        Ok(exited)
+        if self.moves().await { Ok(Left::Moves) } else { Ok(Left::Ended(exited)) }
+    }
+
+    /// Whether the command was stopped because we agreed to a move, and not for another reason.
+    async fn moves(&mut self) -> bool {
+        let Some(agreed) = self.agreed.take() else { return false };
+        let _ = agreed.await;
+        let view = look_again(self.client, self.lease).await;
+        match view.state {
+            LeaseState::Ending => view.end == Some(EndKind::Moving),
+            LeaseState::Ended => false,
+            LeaseState::Queued | LeaseState::Granting | LeaseState::Active => {
+                view.life.displaced > self.lease.life.displaced
+            }
+        }
+    }
+
+    /// Tells of a new notice, or that the last one is void; agrees to what may be agreed to.
+    fn notice(&mut self, lease: &LeaseView) {
+        let notice = lease.life.notice.clone();
+        if notice == self.noticed {
+            return;
+        }
+        match &notice {
+            Some(notice) => {
+                let words = notices::sentence(lease, notice, &TimeZone::system());
+                self.context.output.warn(&format!("migctl: {words}"));
+                if notice.may_agree && self.agreed.is_none() {
+                    let (client, id) = (self.client.clone(), lease.id);
+                    self.agreed = Some(tokio::spawn(async move {
+                        // Refused if the notice was withdrawn meanwhile; the command goes on then.
+                        let _ = client.agree(id).await;
+                    }));
+                }
+            }
+            None if lease.state == LeaseState::Active => self.tell("the notice is void"),
+            None => {}
+        }
+        self.noticed = notice;
     }
 
     fn tell(&self, words: &str) {
@@ -219,6 +335,10 @@ impl Session<'_> {
     }
 
     fn changed(&mut self, lease: &LeaseView) {
+        self.notice(lease);
+        if lease.end == Some(EndKind::Moving) {
+            return;
+        }
         if !matches!(lease.state, LeaseState::Ending | LeaseState::Ended) {
             return;
         }
@@ -332,6 +452,10 @@ async fn give_back(context: &Context, client: &Client, lease: &LeaseView) {
     };
     let view = match released {
         Some(Ok(view)) => view,
+        // The daemon ended it before us.
+        Some(Err(ClientError::Refused(problem))) if problem.status == 404 => {
+            look_again(client, lease).await
+        }
         Some(Err(error)) => {
             let what = format!("{id} was not given back, the daemon does so by itself");
             context.output.detail(&Failure::of_client(&what, &error).text());
@@ -344,6 +468,14 @@ async fn give_back(context: &Context, client: &Client, lease: &LeaseView) {
             return;
         }
     };
+    for line in view.life.receipt.iter().flat_map(|receipt| notices::receipt(&view, receipt)) {
+        context.output.say(&format!("migctl: {line}"));
+    }
+    if let (LeaseState::Active, Some(until)) = (view.state, view.life.lingers_until_ms) {
+        let until = crate::draw::time::clock(until, &TimeZone::system());
+        let line = format!("migctl: {id} keeps its slice for the next holder until {until}");
+        context.output.say(&line);
+    }
     if view.state == LeaseState::Ending && !view.held_by.is_empty() {
         context.output.warn(&format!(
             "migctl: {id}: the slice is still used, and granted again once these end:{}",

@@ -58,6 +58,16 @@ pub(crate) fn waiting(lease: &LeaseView) -> String {
     }
 }
 
+/// What a lease that moves waits for.
+pub(crate) fn moving(lease: &LeaseView) -> String {
+    match lease.state {
+        LeaseState::Ending => format!("{} moves: it waits until its slice is empty", lease.id),
+        LeaseState::Queued | LeaseState::Granting | LeaseState::Active | LeaseState::Ended => {
+            waiting(lease)
+        }
+    }
+}
+
 /// Why a lease is over.
 pub(crate) fn ended(lease: &LeaseView) -> String {
     let why = lease.end_reason.as_deref().or(lease.last_failure.as_deref());

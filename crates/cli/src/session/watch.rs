@@ -78,7 +78,8 @@ impl Watcher {
     }
 
     async fn follow(&mut self) {
-        loop {
+        // A lease that moves is followed by another watcher from then on.
+        while !self.sender.is_closed() {
             let call = self.client.lease_after(self.id, self.revision, PATIENCE);
             let Ok(answer) = tokio::time::timeout(PATIENCE + SILENCE, call).await else {
                 self.pause().await;

@@ -6,6 +6,8 @@ use api::{ArrangementKind, HolderKind, LeaseRequest};
 use clap::{ArgGroup, Args};
 use model::{MemoryRequest, Millis, ProfileSelector};
 
+use crate::session::terms::TermsArgs;
+
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(
@@ -86,6 +88,10 @@ pub(crate) struct WishArgs {
     /// A name for the lease, for `status` and `release`
     #[arg(long, value_name = "NAME", value_parser = lease_name)]
     pub(crate) name: Option<String>,
+
+    /// What is agreed to beside
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
 }
 
 /// How several slices lie to each other.
@@ -138,11 +144,11 @@ impl WishArgs {
             token_life_ms: None,
             command: None,
             one_process: false,
-            idle_limit_ms: None,
-            stay_idle: false,
-            restartable: false,
-            linger_ms: None,
-            notice_signal: None,
+            idle_limit_ms: self.terms.idle_limit.map(Millis::get),
+            stay_idle: self.terms.stay_idle,
+            restartable: self.terms.restartable,
+            linger_ms: self.terms.linger.map(Millis::get),
+            notice_signal: self.terms.notice_signal.clone(),
             whole_gpu: self.whole_gpu,
             arrangement: self.arrangement.kind(),
             preemptible: self.preemptible,
@@ -280,6 +286,9 @@ mod tests {
             ("--booking B1 --count 2", "cannot be used with"),
             ("--profile 1g.5gb --pack --spread", "cannot be used with"),
             ("--profile 7g --name L7", "looks like the id of a lease"),
+            ("--profile 7g --linger 5m", "--name"),
+            ("--profile 7g --stay-idle --idle-limit 1h", "cannot be used with"),
+            ("--profile 7g --notice-signal KILL", "no signal for a notice"),
         ] {
             let error = typed(line).unwrap_err();
             assert!(error.contains(words), "{line}: {error}");

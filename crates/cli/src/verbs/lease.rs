@@ -13,7 +13,7 @@ use crate::args::GlobalOptions;
 use crate::draw::text::clean;
 use crate::session::environment::{self, Simulation};
 use crate::session::wish::WishArgs;
-use crate::session::{ask, summary};
+use crate::session::{ask, container, summary};
 use crate::{Context, Exit, Failure, autostart, connect};
 
 /// Options of `lease`.
@@ -33,8 +33,11 @@ pub(crate) struct LeaseArgs {
     #[command(flatten)]
     pub(crate) wish: WishArgs,
     /// How long it lives; 8h if it is not said
-    #[arg(long = "for", value_name = "LIFE")]
+    #[arg(long = "for", visible_alias = "token-life", value_name = "LIFE")]
     pub(crate) life: Option<Millis>,
+    /// Follow this container (id or name, of podman or docker; auto: the one this runs in) instead
+    #[arg(long, value_name = "ID", conflicts_with = "life")]
+    pub(crate) container: Option<String>,
     /// Print `export` lines for a shell
     #[arg(long, conflicts_with = "json")]
     pub(crate) export: bool,
@@ -42,9 +45,14 @@ pub(crate) struct LeaseArgs {
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: LeaseArgs) -> Result<ExitCode, Failure> {
-    let mut request = args.wish.request(HolderKind::Token);
+    let holder = if args.container.is_some() { HolderKind::Container } else { HolderKind::Token };
+    let mut request = args.wish.request(holder);
     request.token_life_ms = args.life.map(Millis::get);
     let lease = connect::runtime()?.block_on(async {
+        request.container = match args.container.as_deref() {
+            None | Some("auto") => None,
+            Some(name) => Some(container::running(name).await?),
+        };
         let client = autostart::started(context).await?;
         ask::ask(context, &client, &request).await
     });

@@ -13,17 +13,20 @@ pub(crate) mod events;
 pub(crate) mod gpu;
 pub(crate) mod gpus;
 pub(crate) mod held;
+pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod man;
 pub(crate) mod openapi;
 pub(crate) mod profiles;
 pub(crate) mod queue;
 pub(crate) mod release;
+pub(crate) mod renew;
 pub(crate) mod run;
 pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod uninstall;
+pub(crate) mod usage;
 
 use std::process::ExitCode;
 
@@ -44,10 +47,13 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Shell(args) => shell::run(context, args),
         Command::Lease(args) => lease::run(context, args),
         Command::Release(args) => release::run(context, &args),
+        Command::Renew(args) => renew::run(context, &args),
         Command::Queue(args) => queue::run(context, &args),
         Command::Cancel(args) => cancel::run(context, &args),
         Command::Book(args) => book::run(context, &args),
         Command::Events(args) => events::run(context, &args),
+        Command::History(args) => history::run(context, &args),
+        Command::Usage(args) => usage::run(context, &args),
         Command::Token(args) => token::run(context, args),
         Command::Audit(args) => audit::run(context, &args),
         Command::Access(args) => access::run(context, &args),

@@ -22,12 +22,17 @@ use crate::{Context, Failure, session};
     override_usage = "migctl run (--profile P | --gpu-mem M | --compute Ng) [OPTIONS] -- CMD...",
     after_help = "Examples:\n  \
         migctl run --gpu-mem 20g --time 2h -- python train.py\n  \
-        migctl run --profile 1g.10gb --max-wait 10m -- ./bench --device {uuid}"
+        migctl run --profile 1g.10gb --max-wait 10m -- ./bench --device {uuid}\n  \
+        migctl run --profile 2g.20gb --name llm --linger 10m -- ./serve\n  \
+        migctl run --container --gpu-mem 10g -- podman run IMAGE"
 )]
 pub(crate) struct RunArgs {
     /// What is wanted
     #[command(flatten)]
     pub(crate) wish: WishArgs,
+    /// The command is `docker run …` or `podman run …`: the lease follows its container
+    #[arg(long)]
+    pub(crate) container: bool,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -40,5 +45,5 @@ pub(crate) struct RunArgs {
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> {
-    session::run(context, &args.wish, &args.command).map_err(Failure::under_run)
+    session::run(context, &args.wish, &args.command, args.container).map_err(Failure::under_run)
 }

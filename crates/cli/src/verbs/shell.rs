@@ -31,5 +31,5 @@ pub(crate) struct ShellArgs {
 pub(crate) fn run(context: &Context, args: ShellArgs) -> Result<ExitCode, Failure> {
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let shell = shell.unwrap_or_else(|| OsString::from("/bin/sh"));
-    session::run(context, &args.wish, &[shell]).map_err(Failure::under_run)
+    session::run(context, &args.wish, &[shell], false).map_err(Failure::under_run)
 }

@@ -18,6 +18,7 @@ mod events;
 mod extract;
 mod gate;
 mod gpus;
+mod history;
 mod hosts;
 mod leases;
 mod life;
@@ -79,6 +80,8 @@ pub(crate) struct App {
     pub(crate) own_uid: Uid,
     /// The socket as holders know it, without links.
     pub(crate) socket: Arc<std::path::Path>,
+    /// The journal, for readers beside its writer.
+    pub(crate) journal: Arc<std::path::Path>,
     /// When the last call came, on the daemon's clock.
     pub(crate) last_call: Arc<AtomicU64>,
     pub(crate) guard: Arc<Guard>,
@@ -145,6 +148,8 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(leases::read, leases::release))
         .routes(routes!(leases::attach))
         .routes(routes!(leases::renew))
+        .routes(routes!(history::list))
+        .routes(routes!(history::usage))
         .routes(routes!(life::agree))
         .routes(routes!(life::contain))
         .routes(routes!(gpus::cordon))
