@@ -194,7 +194,7 @@ async fn serve(
         simulated: machine.simulated.clone(),
         own_uid: Uid::new(rustix::process::geteuid().as_raw()),
         socket: canonical(&options.socket).into(),
-        journal: options.state_dir.join("journal.db").into(),
+        journal_file: options.state_dir.join("journal.db").into(),
         last_call: Arc::new(AtomicU64::new(clock.now().as_millis())),
         news: serve::news(),
         journal: Arc::new(Mutex::new(reader)),

@@ -2,6 +2,8 @@
 //!
 //! Must never make the actor wait: the journal is read beside it.
 
+use std::sync::Arc;
+
 use api::{Page, PastLease, UsageView};
 use axum::Json;
 use axum::extract::State;
@@ -160,7 +162,7 @@ async fn read<T: Send + 'static>(
     app: &App,
     work: impl FnOnce(&Past) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Failure> {
-    let journal = app.journal.clone();
+    let journal = Arc::clone(&app.journal_file);
     let done = tokio::task::spawn_blocking(move || Past::open(&journal).and_then(|p| work(&p)));
     let found = done.await.map_err(|_| Failure::internal("reading the journal broke down"))?;
     found.map_err(|error| Failure::from(&error))

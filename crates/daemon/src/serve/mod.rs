@@ -80,8 +80,8 @@ pub(crate) struct App {
     pub(crate) own_uid: Uid,
     /// The socket as holders know it, without links.
     pub(crate) socket: Arc<std::path::Path>,
-    /// The journal, for readers beside its writer.
-    pub(crate) journal: Arc<std::path::Path>,
+    /// The journal's file, for long readings beside its writer.
+    pub(crate) journal_file: Arc<std::path::Path>,
     /// When the last call came, on the daemon's clock.
     pub(crate) last_call: Arc<AtomicU64>,
     pub(crate) guard: Arc<Guard>,
