@@ -54,6 +54,8 @@ pub enum StepOutcome {
     Reset,
     /// Something is gone.
     Destroyed,
+    /// The driver failed in a way that does not tell whether the step was done.
+    Unsure,
     /// A GPU instance exists.
     GpuInstanceCreated(GpuInstanceId),
     /// A compute instance exists.

@@ -363,7 +363,11 @@ impl State {
             }
         }
         open.done.push(outcome.clone());
-        if let Some(model::Step::DestroyGpuInstance { gpu, placement, .. }) = step {
+        if let (
+            Some(model::Step::DestroyGpuInstance { gpu, placement, .. }),
+            StepOutcome::Destroyed,
+        ) = (step, outcome)
+        {
             let key = SliceKey { gpu, placement };
             self.orphans.retain(|orphan| orphan.key != key);
             self.slices.remove(&key);
@@ -381,6 +385,7 @@ impl State {
             StepOutcome::ModeSet(_)
             | StepOutcome::Reset
             | StepOutcome::Destroyed
+            | StepOutcome::Unsure
             | StepOutcome::ComputeInstanceCreated { .. } => None,
         });
         let steps: Vec<(model::Step, Option<GpuInstanceId>)> = open

@@ -115,8 +115,28 @@ pub(crate) fn room(state: &State, gpu: &GpuSnapshot) -> Option<Room> {
             occupants.push(Occupant { part, hold: Hold::Held });
         }
     }
+    for part in leaving(state, gpu) {
+        // Somebody else may have taken it away already; a step that comes later must not meet what
+        // was put in its place meanwhile.
+        if occupants.iter().all(|occupant| occupant.part != part) {
+            occupants.push(Occupant { part, hold: Hold::Held });
+        }
+    }
     let (usable, promised) = (usable(state, gpu), Vec::new());
     Some(Room { gpu: gpu.uuid.clone(), geometry, occupants, usable, promised })
+}
+
+/// What open plans are to take away from a GPU.
+fn leaving(state: &State, gpu: &GpuSnapshot) -> Vec<PlacedProfile> {
+    let steps = state.plans.values().flat_map(|open| &open.plan.steps);
+    let parts = steps.filter_map(|step| {
+        let Step::DestroyGpuInstance { gpu: on, profile, placement, .. } = step else {
+            return None;
+        };
+        let part = PlacedProfile { placement: *placement, profile: *profile };
+        (*on == gpu.uuid).then_some(part)
+    });
+    parts.collect()
 }
 
 /// For each room, the profile that answers a request there; `None` where it may not go.

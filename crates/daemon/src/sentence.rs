@@ -158,6 +158,7 @@ fn done(outcome: &StepOutcome) -> String {
         StepOutcome::ModeSet(model::MigMode::Disabled) => "MIG is off".to_owned(),
         StepOutcome::Reset => "the GPU was reset".to_owned(),
         StepOutcome::Destroyed => "destroyed".to_owned(),
+        StepOutcome::Unsure => "failed, and may have been done all the same".to_owned(),
         StepOutcome::GpuInstanceCreated(id) => format!("created GPU instance {id}"),
         StepOutcome::ComputeInstanceCreated { id, uuid } => {
             format!("created compute instance {id}, {uuid}")

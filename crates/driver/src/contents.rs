@@ -108,7 +108,9 @@ pub(crate) fn read(symbols: &Symbols, gpu: Device, known: Option<&mut KnownGeome
         }
         Err(CallError::Returned(result)) => {
             contents.ask(aggregate);
-            contents.failures.push(result);
+            // Whatever was returned: instances that were not listed are not gone.
+            let refused: Call<()> = Err(CallError::Returned(result));
+            contents.demand(refused, "list the GPU instances");
         }
     }
     contents

@@ -208,6 +208,46 @@ impl NvmlReturn {
         }
     }
 
+    /// Whether a call that changes something may have changed it before it returned this: the driver
+    /// gave up waiting or met trouble on the way. The others are said before anything is touched.
+    pub const fn leaves_doubt(self) -> bool {
+        match self {
+            Self::InsufficientPower
+            | Self::Timeout
+            | Self::IrqIssue
+            | Self::CorruptedInforom
+            | Self::GpuIsLost
+            | Self::ResetRequired
+            | Self::OperatingSystem
+            | Self::InsufficientMemory
+            | Self::NoData
+            | Self::NotReady
+            | Self::InvalidState
+            | Self::Unknown
+            | Self::Other(_) => true,
+            Self::Success
+            | Self::Uninitialized
+            | Self::InvalidArgument
+            | Self::NotSupported
+            | Self::NoPermission
+            | Self::AlreadyInitialized
+            | Self::NotFound
+            | Self::InsufficientSize
+            | Self::DriverNotLoaded
+            | Self::LibraryNotFound
+            | Self::FunctionNotFound
+            | Self::LibraryVersionMismatch
+            | Self::InUse
+            | Self::VgpuEccNotSupported
+            | Self::InsufficientResources
+            | Self::InvalidFrequency
+            | Self::ArgumentVersionMismatch
+            | Self::Deprecated
+            | Self::GpuNotFound
+            | Self::ResetTypeNotSupported => false,
+        }
+    }
+
     /// What to do when a call returned it.
     pub const fn retry_class(self) -> RetryClass {
         match self {

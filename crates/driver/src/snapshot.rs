@@ -137,6 +137,10 @@ impl Driver {
             self.read_contents(&mut reader, &mut gpu, session);
         }
         gpu.health = reader.health;
+        if gpu.health != Health::Ok {
+            // A handle from before a reset answers nothing any more; the next look fetches it anew.
+            session.forget(uuid);
+        }
         gpu
     }
 

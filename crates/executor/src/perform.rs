@@ -5,8 +5,8 @@
 use std::error::Error;
 
 use broker::StepOutcome;
-use driver::{DriverError, ModeChange, Outcome};
-use model::{GpuSnapshot, NodeSnapshot, Step};
+use driver::{DriverError, ModeChange, NvmlReturn, Outcome};
+use model::{GpuSnapshot, Health, NodeSnapshot, Step};
 
 use crate::Machine;
 
@@ -29,23 +29,38 @@ pub(crate) fn perform(
     translate(step, outcome)
 }
 
-/// What a failed step left in the driver all the same, so that it is ours to undo.
+/// What a failed step left in the driver all the same, or may have left, so that it is ours to undo.
 pub(crate) fn what_stands(
     machine: &dyn Machine,
     step: &Step,
     error: &Failed,
 ) -> Option<StepOutcome> {
-    let stands = matches!(
-        error.downcast_ref::<DriverError>(),
-        Some(DriverError::Unverified { stands: true, .. })
-    );
-    let Step::CreateGpuInstance { gpu, profile, placement } = step else { return None };
-    if !stands {
+    let error = error.downcast_ref::<DriverError>()?;
+    let in_doubt = if let DriverError::Unverified { stands, .. } = error {
+        *stands
+    } else {
+        error.nvml_return().is_some_and(NvmlReturn::leaves_doubt)
+    };
+    if !in_doubt {
         return None;
     }
-    let seen = machine.driver().gpu_snapshot(gpu).ok()?;
-    let instance = seen.instance_at(*placement).filter(|found| found.profile == *profile)?;
-    Some(StepOutcome::GpuInstanceCreated(instance.id))
+    match step {
+        Step::CreateGpuInstance { gpu, profile, placement } => {
+            let seen =
+                machine.driver().gpu_snapshot(gpu).ok().filter(|gpu| gpu.health == Health::Ok);
+            let Some(seen) = seen else { return Some(StepOutcome::Unsure) };
+            let instance =
+                seen.instance_at(*placement).filter(|found| found.profile == *profile)?;
+            Some(StepOutcome::GpuInstanceCreated(instance.id))
+        }
+        Step::DestroyComputeInstance { .. } | Step::DestroyGpuInstance { .. } => {
+            Some(StepOutcome::Unsure)
+        }
+        // A mode is read again with the GPU, and a compute instance goes with its GPU instance.
+        Step::SetMigMode { .. } | Step::ResetGpu { .. } | Step::CreateComputeInstance { .. } => {
+            None
+        }
+    }
 }
 
 /// Resets a GPU with our own NVML session closed: an open one is a client like any other, and keeps

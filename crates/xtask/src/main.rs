@@ -4,6 +4,7 @@
 
 mod architecture;
 mod docs;
+mod dst;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -15,11 +16,15 @@ usage: cargo xtask VERB
 
 verbs:
   architecture   check the arrows between crates, what pure crates may use, and lint tables
+  dst            simulate users and faults by seed, and check the laws after every act
   docs           write the pages that are made from the code, and check that of error codes
 ";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
+    if std::env::args().nth(1).as_deref() == Some("dst") {
+        return dst::run(arguments.skip(1));
+    }
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("architecture"), None) => architecture(),
         (Some("docs"), None) => docs(),

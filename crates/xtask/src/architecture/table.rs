@@ -31,12 +31,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "config", "api",
         ],
     ),
+    ("lab", &["model", "planner", "broker", "executor", "driver", "host", "sim-gpu", "sim-nvml"]),
     (
         "cli",
         &["model", "broker", "sim-gpu", "sim-nvml", "driver", "host", "config", "api", "daemon"],
     ),
     ("fuzzing", &["model", "broker", "config", "daemon", "sim-gpu", "sim-nvml", "store", "api"]),
-    ("xtask", &["model", "config"]),
+    ("xtask", &["model", "config", "lab"]),
 ];
 
 /// A foreign crate that pure crates may use.
