@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use crate::simulated::{Lab, PATIENCE};
@@ -45,6 +46,10 @@ impl Server {
         let pid = self.daemon().expect("a daemon runs");
         kill("KILL", pid);
         wait_for("the daemon to be gone", || self.daemon().is_none().then_some(()));
+        // Its first thread may be gone while others still end: they hold the lock.
+        let lock = fs::File::open(self.lab.machine_dir().join("daemon.lock")).unwrap();
+        let free = || flock(&lock, FlockOperation::NonBlockingLockExclusive).ok();
+        wait_for("its lock to be free", free);
     }
 
     /// Starts a daemon with these options and waits until it answers.
@@ -59,7 +64,9 @@ impl Server {
         // Its log is read, not the machine: whoever looks at an Ampere GPU through NVML at this
         // moment keeps MIG from being enabled.
         wait_for("the daemon to listen", || {
-            fs::read_to_string(&path).unwrap().contains("listening").then_some(())
+            let said = fs::read_to_string(&path).unwrap();
+            assert!(!said.contains("migctl: "), "the daemon did not start: {said}");
+            said.contains("listening").then_some(())
         });
     }
 
