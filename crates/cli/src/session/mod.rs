@@ -70,10 +70,10 @@ pub(crate) fn run(
         let also = simulation.as_ref().and_then(Simulation::programs);
         lookup::check(program, path.as_deref(), also)?;
         let marked = if container { Some(Marked::of(command)?) } else { None };
-        let command = marked.as_ref().map_or(command, |marked| &marked.command);
         let mut request = wish.request(HolderKind::Process);
         request.one_process = request.count > 1;
         request.command = Some(words(command));
+        let command = marked.as_ref().map_or(command, |marked| &marked.command);
         let mut lease = ask::ask(context, &client, &request).await?;
         loop {
             for line in summary::granted(&lease) {
@@ -336,7 +336,10 @@ impl Session<'_> {
 
     fn changed(&mut self, lease: &LeaseView) {
         self.notice(lease);
-        if lease.end == Some(EndKind::Moving) {
+        // The end of a container is its command's, too.
+        let contained = lease.holder == HolderKind::Container;
+        if lease.end == Some(EndKind::Moving) || contained && lease.end == Some(EndKind::HolderDied)
+        {
             return;
         }
         if !matches!(lease.state, LeaseState::Ending | LeaseState::Ended) {

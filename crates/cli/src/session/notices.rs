@@ -38,7 +38,7 @@ pub(crate) fn receipt(lease: &LeaseView, receipt: &ReceiptView) -> Vec<String> {
         words.push(format!("waited {}", Millis::new(receipt.waited_ms)));
     }
     words.push(format!("charged {}", gpu_hours(receipt.gpu_ms)));
-    if let Some(peak) = receipt.metered.peak_memory_mib {
+    if let Some(peak) = receipt.metered.peak_memory_mib.filter(|peak| *peak > 0) {
         words.push(format!("peak {} of {}", mib(peak), mib(receipt.memory_mib)));
     }
     let metered = &receipt.metered;
