@@ -30,7 +30,7 @@ const STEPS: [&str; 3] = [
     "INSERT OR REPLACE INTO meta (name, value)
          SELECT 'newest_event', CAST(coalesce(max(version), 0) AS TEXT) FROM events;",
     // 3: ends of leases are found without reading every event.
-    "CREATE INDEX events_ended ON events (seq)
+    "CREATE INDEX IF NOT EXISTS events_ended ON events (seq)
          WHERE substr(body, 1, 15) = '{\"kind\":\"ended\"';",
 ];
 

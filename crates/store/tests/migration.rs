@@ -101,7 +101,7 @@ fn a_downgrade_is_refused_and_changes_nothing() {
     assert!(error.to_string().contains("newer migd"), "{error}");
     assert_eq!(number(&path, "SELECT count(*) FROM events"), 47);
 
-    let events_only = "PRAGMA user_version = 2";
+    let events_only = "PRAGMA user_version = 3";
     Connection::open(&path).unwrap().execute_batch(events_only).unwrap();
     let error = open(&path, Durability::Process, now()).unwrap_err();
     assert!(matches!(error, StoreError::TooNew { found: 99, .. }), "{error}");
