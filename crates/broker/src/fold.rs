@@ -9,7 +9,7 @@ use model::{GpuInstanceId, GpuUuid, LeaseId, Plan, PlanId, Purpose, Timestamp};
 
 use crate::booking::Booking;
 use crate::event::{Event, GrantedSlice, SliceTarget, StepOutcome};
-use crate::lifecycle::{Activity, Metered, Receipt};
+use crate::lifecycle::{Activity, Metered, NoticeReason, Receipt};
 use crate::request::{Holder, RequestSpec};
 use crate::state::{
     Attempts, Condition, Lease, OpenPlan, Orphan, Phase, SliceKey, SliceRecord, SliceUse, Stage,
@@ -155,6 +155,9 @@ impl State {
             Event::Noticed { lease, notice } => {
                 if let Some(lease) = self.leases.get_mut(lease) {
                     lease.notice = Some(notice.clone());
+                    if matches!(notice.reason, NoticeReason::Move { .. }) {
+                        lease.asked_to_move = Some(at);
+                    }
                     lease.agreed = false;
                 }
             }
@@ -299,6 +302,7 @@ impl State {
             agreed: false,
             lingering_until: None,
             predicted: None,
+            asked_to_move: None,
             displaced: 0,
             promised: Vec::new(),
             promised_whole: Vec::new(),

@@ -223,12 +223,12 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
             }
         }
         Purpose::Prepare => end_maintenance(draft),
-        Purpose::Retire
-        | Purpose::Warm
-        | Purpose::Defragment
-        | Purpose::Reconcile
-        | Purpose::Rollback(_)
-        | Purpose::Apply(_) => {}
+        Purpose::Warm | Purpose::Defragment => {
+            for slice in slices {
+                draft.emit(Event::SliceAdopted { slice });
+            }
+        }
+        Purpose::Retire | Purpose::Reconcile | Purpose::Rollback(_) | Purpose::Apply(_) => {}
     }
     schedule(draft);
 }

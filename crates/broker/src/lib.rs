@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+mod ahead;
 pub mod booking;
 mod bookings;
 pub mod command;
@@ -41,6 +42,7 @@ pub mod usage;
 mod whole;
 mod why;
 
+pub use ahead::forecast;
 pub use booking::{Booking, BookingEnd, BookingSpec};
 pub use command::{Command, Decision, Effect, Emptiness, Peer, Refusal, Reply, World};
 pub use cordon::leases_on;

@@ -31,7 +31,6 @@ pub(crate) fn may_move(draft: &Draft<'_>, id: LeaseId) -> bool {
 
 /// Asks the holder of a restartable lease to move; false if it cannot be asked. A holder that
 /// agrees is stopped at once, and its lease is a request again; see [`tick`] for one that does not.
-#[allow(dead_code, reason = "for whoever needs the room of a restartable lease")]
 pub(crate) fn displace(draft: &mut Draft<'_>, id: LeaseId, reason: NoticeReason) -> bool {
     let movable = may_move(draft, id) && !matches!(reason, NoticeReason::Idle { .. });
     // Nobody is there to ask while it lingers.

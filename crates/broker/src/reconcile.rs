@@ -17,7 +17,7 @@ use crate::event::{EndReason, Event, GrantedSlice};
 use crate::grant::{open_plan, schedule};
 use crate::rooms::{Use, uses};
 use crate::state::{Orphan, SliceKey, SliceUse};
-use crate::{cordon, quarantine, whole};
+use crate::{ahead, cordon, quarantine, whole};
 
 /// Declares a plan of a dead daemon interrupted.
 pub(crate) fn abandon(draft: &mut Draft<'_>, plan: PlanId) {
@@ -68,6 +68,7 @@ pub(crate) fn tick(draft: &mut Draft<'_>) {
     sweep(draft);
     prepare(draft);
     cordon::advance(draft);
+    ahead::tick(draft);
 }
 
 /// Ends the avoidance of GPUs that had their rest, and looks whether somebody waited for them.
@@ -226,6 +227,7 @@ pub(crate) fn retire(draft: &mut Draft<'_>) {
             continue;
         }
         let drained = cordon::is_draining(draft.state, &gpu.uuid);
+        let mut stays = if drained { 0 } else { draft.world.policy.warm_ahead };
         let mut ids = Vec::new();
         let mut keys = Vec::new();
         for (instance, used) in gpu.instances.iter().zip(uses(draft.state, &gpu)) {
@@ -234,6 +236,10 @@ pub(crate) fn retire(draft: &mut Draft<'_>) {
                 Some(SliceUse::Warm { since }) => drained || since.plus(warm_for) <= now,
                 Some(SliceUse::Leased(_) | SliceUse::InPlan(_)) | None => false,
             };
+            if used == Use::Warm && !instance.is_busy() && stays > 0 {
+                stays -= 1;
+                continue;
+            }
             if idle && used == Use::Warm && !instance.is_busy() {
                 ids.push(instance.id);
                 keys.push(key);

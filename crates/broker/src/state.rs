@@ -136,6 +136,9 @@ pub struct Lease {
     /// When it was first told that it would start.
     #[serde(default)]
     pub predicted: Option<StartEstimate>,
+    /// When it was last asked to move, so that nobody is asked again and again.
+    #[serde(default)]
+    pub asked_to_move: Option<Timestamp>,
     /// How often it gave its slices up for others.
     #[serde(default)]
     pub displaced: u32,

@@ -12,8 +12,8 @@ use ::executor::{Looks, changes};
 use broker::event::Stamped;
 use broker::{Command, Decision, Effect, Event, Policy, Refusal, Reply, State, World};
 use host::DaemonClock;
-use model::{GpuSnapshot, GpuUuid, Health, LeaseId, NodeSnapshot, Purpose};
-use planner::{Forecast, Planner};
+use model::{GpuSnapshot, GpuUuid, Health, LeaseId, NodeSnapshot};
+use planner::Planner;
 use store::{Journal, Recorded, StoreError};
 use tokio::sync::{oneshot, watch};
 
@@ -93,7 +93,6 @@ pub(crate) struct Actor {
     pub(crate) policy: Arc<Policy>,
     pub(crate) clock: Arc<DaemonClock>,
     pub(crate) planner: Planner,
-    pub(crate) forecast: Forecast,
     pub(crate) hands: Hands,
     pub(crate) publish: watch::Sender<Published>,
     pub(crate) revisions: BTreeMap<LeaseId, u64>,
@@ -239,6 +238,7 @@ impl Actor {
         }
         let now = self.clock.now();
         let mut draft = (*self.state).clone();
+        let forecast = broker::forecast(&self.state.usage, now);
         let mut decided: Vec<(Envelope, Decision)> = Vec::new();
         for mut envelope in self.with_last_words(batch) {
             if let Some(lease) = self.twin(now, &envelope, &decided) {
@@ -253,7 +253,7 @@ impl Actor {
                 observed: &self.observed,
                 policy: &self.policy,
                 planner: &self.planner,
-                forecast: &self.forecast,
+                forecast: &forecast,
                 now,
                 protected: self.settings.protects(now),
             };
@@ -350,9 +350,6 @@ impl Actor {
                 if changes(steps, whole) {
                     self.looks.opened(steps.gpus().into_iter().chain(reused));
                 }
-                if let Purpose::Grant(lease) = &steps.purpose {
-                    self.count_demand(*lease);
-                }
             }
             Event::PlanFinished { .. } | Event::PlanFailed { .. } => {
                 self.looks.ended(&self.state);
@@ -399,16 +396,6 @@ impl Actor {
             | Event::MaintenanceEnded { .. } => {}
         }
         tracing::debug!(seq = recorded.seq, event = ?recorded.event, "committed");
-    }
-
-    /// Counts what is asked for, so that placement keeps room for its like.
-    fn count_demand(&mut self, lease: LeaseId) {
-        let Some(lease) = self.state.lease(lease) else { return };
-        let geometries = self.observed.gpus.iter().filter_map(|gpu| gpu.geometry.as_deref());
-        let names = geometries.filter_map(|geometry| lease.spec.wanted.on(geometry).ok());
-        if let Some(profile) = names.map(|profile| profile.name).next() {
-            self.forecast.count(profile);
-        }
     }
 
     fn all_warnings(&self) -> Arc<Vec<String>> {

@@ -16,7 +16,7 @@ use ::executor::Looks;
 use broker::Command;
 use host::{ClockRecord, DaemonClock};
 use model::{BootId, NodeSnapshot, Timestamp, Uid};
-use planner::{Forecast, Planner};
+use planner::Planner;
 use rustix::fs::{FlockOperation, flock};
 use store::{Durability, Opened};
 use tokio::net::UnixListener;
@@ -349,7 +349,6 @@ fn start_actor(
         policy: first.policy,
         clock: Arc::clone(clock),
         planner: Planner::new(),
-        forecast: Forecast::unknown(),
         hands,
         publish,
         warnings: first.warnings,

@@ -18,7 +18,7 @@ use model::{
     ComputeInstance, Geometry, GpuInstance, GpuInstanceProfile, GpuProcess, GpuSnapshot, Health,
     MigMode, MigState, NodeSnapshot,
 };
-use planner::{Forecast, Planner, Room};
+use planner::{Planner, Room};
 
 use crate::published::Published;
 use crate::settings::Settings;
@@ -259,7 +259,7 @@ fn lease(published: &Published, lease: &Lease, by: Peer) -> LeaseView {
         Phase::Active { .. } => (LeaseState::Active, None),
         Phase::Ending { reason, .. } => (LeaseState::Ending, Some(reason)),
     };
-    let forecast = Forecast::unknown();
+    let forecast = broker::forecast(&published.state.usage, published.now);
     let waits_for = (state == LeaseState::Queued)
         .then(|| broker::explain(&published.state, &published.world(&forecast), lease));
     LeaseView {

@@ -6,6 +6,8 @@
 mod machine;
 
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod bookings;
 #[cfg(test)]
 mod cordons;
