@@ -274,23 +274,30 @@ pub(crate) fn rearrange(draft: &mut Draft<'_>) {
         let (state, world) = (&*draft.state, draft.world);
         let Some(booking) = state.bookings.get(&id) else { continue };
         let held = user_of(state, id).is_some_and(|lease| lease.phase != Phase::Queued);
-        let Some(trouble) = trouble(state, world, booking).filter(|_| !held) else { continue };
+        let lost = lost_gpu(state, world, booking);
+        let occupied = || is_occupied(state, world, booking);
+        if held || lost.is_none() && !occupied() {
+            continue;
+        }
         match find(state, world, &booking.spec, Some(id)) {
             Ok((places, whole)) if places != booking.places || whole != booking.whole => {
                 withdraw(draft, id);
                 draft.emit(Event::BookingMoved { booking: id, places, whole });
             }
             Ok(_) => {}
+            // Who is only late to leave, since the daemon was not there to tell it, leaves still.
             Err(_) if booking.spec.from <= world.now && !booking.used => {
-                end(draft, id, BookingEnd::Lost(trouble));
+                if let Some(why) = lost {
+                    end(draft, id, BookingEnd::Lost(why));
+                }
             }
             Err(_) => {}
         }
     }
 }
 
-/// Why the places of a booking should be others, if they should.
-fn trouble(state: &State, world: &World<'_>, booking: &Booking) -> Option<String> {
+/// Why the places of a booking can not be had, if they can not.
+fn lost_gpu(state: &State, world: &World<'_>, booking: &Booking) -> Option<String> {
     let gpus = booking.places.iter().map(|place| &place.key.gpu).chain(&booking.whole);
     for uuid in gpus {
         let gpu = world.observed.gpu(uuid);
@@ -302,7 +309,12 @@ fn trouble(state: &State, world: &World<'_>, booking: &Booking) -> Option<String
             return Some(alloc::format!("GPU {index} is out of order"));
         }
     }
-    // A place that nobody has to be asked to leave is better than one where somebody has.
+    None
+}
+
+/// Whether somebody has to be asked to leave the places of a booking that begins soon: others are
+/// better.
+fn is_occupied(state: &State, world: &World<'_>, booking: &Booking) -> bool {
     let soon = booking.spec.from <= world.now.plus(clearing_time(world.policy));
     let unasked = |lease: &&Lease| {
         lease.notice.is_none() && stands_on(lease, &booking.places, &booking.whole)
@@ -312,5 +324,5 @@ fn trouble(state: &State, world: &World<'_>, booking: &Booking) -> Option<String
     let occupied = occupied.filter(unasked).any(|lease| {
         lease.spec.terms.preemptible && !gone_by(state, world, lease, booking.spec.from, false)
     });
-    (soon && occupied).then(|| "somebody is on its place".to_string())
+    soon && occupied
 }

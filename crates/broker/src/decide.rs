@@ -140,6 +140,7 @@ fn started(draft: &mut Draft<'_>, version: String, boot: BootId, numbers_from: u
         reconcile::forget_instances(draft);
     }
     reclaim::started(draft);
+    holders::started(draft);
     draft.effects.extend(resume(draft.state));
     reconcile::observed(draft);
     Reply::Done

@@ -111,7 +111,7 @@ fn by_area(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp>
             Phase::Queued => {
                 let want = pass.want(world, &other.spec);
                 let share = quota::asked(world, &other.spec, &want, pass.views.base()).most.share;
-                (share, other.spec.time?.get() + out.get())
+                (share, other.spec.time?.get().saturating_add(out.get()))
             }
             Phase::Granting { .. } | Phase::Active { .. } | Phase::Ending { .. } => {
                 let until = ends::latest(state, world, other)?;

@@ -10,6 +10,8 @@ use crate::command::{Effect, Peer, Refusal, Reply, guard};
 use crate::decide::{Draft, live};
 use crate::endings::begin_end;
 use crate::event::{EndReason, Event};
+use crate::lifecycle::Notice;
+use crate::moves;
 use crate::request::{Holder, RequestSpec};
 use crate::state::{Lease, Phase, Stage};
 
@@ -33,6 +35,30 @@ pub(crate) fn watches(lease: &Lease) -> Vec<Effect> {
             alloc::vec![Effect::WatchContainer { lease: id, cgroup: cgroup.clone() }]
         }
         Holder::Token { .. } | Holder::Engine { .. } => Vec::new(),
+    }
+}
+
+/// A daemon took over. While none was there, nobody could renew, take a lease over or be told
+/// anything: whoever would be late because of that is given the time once more.
+pub(crate) fn started(draft: &mut Draft<'_>) {
+    let soon = draft.world.now.plus(draft.world.policy.notice);
+    let active = |lease: &&Lease| matches!(lease.phase, Phase::Active { .. });
+    let leases: Vec<Lease> = draft.state.leases.values().filter(active).cloned().collect();
+    for Lease { id, spec, lingering_until, notice, .. } in &leases {
+        let lease = *id;
+        let life = draft.state.lease(lease).and_then(Lease::token_expires);
+        if life.is_some_and(|at| at <= soon) {
+            draft.emit(Event::Renewed { lease });
+        }
+        if let (Some(until), Some(span)) = (lingering_until, spec.terms.linger)
+            && *until <= soon
+        {
+            draft.emit(Event::Lingering { lease, until: draft.world.now.plus(span) });
+        }
+        if let Some(Notice { reason, until }) = notice {
+            let until = (*until).max(soon);
+            moves::notice(draft, lease, Notice { reason: reason.clone(), until });
+        }
     }
 }
 
@@ -232,7 +258,12 @@ pub(crate) fn heir(draft: &Draft<'_>, spec: &RequestSpec) -> Option<LeaseId> {
 
 /// Gives a lease to another holder.
 pub(crate) fn replace(draft: &mut Draft<'_>, id: LeaseId, holder: Holder) {
+    let token = matches!(holder, Holder::Token { .. });
     draft.emit(Event::HolderReplaced { lease: id, holder });
+    if token {
+        // Its life begins now, and not with the grant.
+        draft.emit(Event::Renewed { lease: id });
+    }
     let watches = draft.state.lease(id).map(watches).unwrap_or_default();
     draft.effects.extend(watches);
 }

@@ -58,6 +58,9 @@ pub(crate) fn agree(draft: &mut Draft<'_>, id: LeaseId, by: Peer) -> Result<Repl
     if matches!(reason, NoticeReason::Idle { .. }) {
         return wrong("was told that it is not used; there is nothing to agree to");
     }
+    if lease.lingering_until.is_some() {
+        return wrong("waits for its next holder, so nobody would start its command anew");
+    }
     if !may_move(draft, id) {
         return wrong("was not asked for as restartable");
     }

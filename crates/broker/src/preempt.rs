@@ -74,9 +74,12 @@ fn still_due(draft: &Draft<'_>, id: LeaseId) -> bool {
         && right(draft, lease, &stakes).is_some()
 }
 
+/// Whether a lease was told that it ends; for a booking it does so for sure, and being told of
+/// another reason in turns it would never end.
 fn is_told(lease: &Lease) -> bool {
-    let preempted = |notice: &Notice| matches!(notice.reason, NoticeReason::Preempted { .. });
-    lease.notice.as_ref().is_some_and(preempted)
+    lease.notice.as_ref().is_some_and(|notice| {
+        matches!(notice.reason, NoticeReason::Preempted { .. } | NoticeReason::Booked { .. })
+    })
 }
 
 fn withdraw(draft: &mut Draft<'_>) {

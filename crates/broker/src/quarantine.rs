@@ -53,28 +53,37 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
             Some((words, certain)) if !out => {
                 if certain || since.plus(draft.world.policy.failing_for) <= now {
                     let why = alloc::format!("GPU {index}: {words}");
-                    take_out(draft, gpu, why);
+                    draft.emit(Event::Quarantined { gpu: gpu.clone(), why });
+                    end_leases(draft, &gpu);
+                    bookings::rearrange(draft);
                 }
             }
+            // A grant that was under way may have succeeded all the same.
+            Some(_) => end_leases(draft, &gpu),
             None if out && since.plus(WELL_FOR) <= now => {
                 draft.emit(Event::QuarantineLifted { gpu });
                 grant::schedule(draft);
             }
-            Some(_) | None => {}
+            None => {}
         }
     }
 }
 
-/// Nothing more goes to the GPU, and every lease that has something there ends as a whole.
-fn take_out(draft: &mut Draft<'_>, gpu: GpuUuid, why: String) {
-    draft.emit(Event::Quarantined { gpu: gpu.clone(), why: why.clone() });
-    let hit: Vec<LeaseId> = leases_on(draft.state, &gpu);
+/// Every lease that has something on a GPU that is out of use ends as a whole.
+fn end_leases(draft: &mut Draft<'_>, gpu: &GpuUuid) {
+    let Some(why) = draft.state.quarantine.get(gpu).cloned() else { return };
+    let hit: Vec<LeaseId> = leases_on(draft.state, gpu);
     for lease in hit {
-        // A grant that is under way fails by itself, and the request waits for another place.
-        let granting = draft.state.lease(lease).map(|lease| &lease.phase);
-        if !matches!(granting, Some(Phase::Granting { .. })) {
+        // A grant that is under way mostly fails by itself, and the request waits for another place.
+        let phase = draft.state.lease(lease).map(|lease| &lease.phase);
+        let moves = |reason: &EndReason| matches!(reason, EndReason::Moving(_));
+        let ends = match phase {
+            Some(Phase::Active { .. }) => true,
+            Some(Phase::Ending { reason, .. }) => moves(reason) || !reason.ends_processes(),
+            Some(Phase::Queued | Phase::Granting { .. }) | None => false,
+        };
+        if ends {
             begin_end(draft, lease, EndReason::GpuLost(why.clone()));
         }
     }
-    bookings::rearrange(draft);
 }

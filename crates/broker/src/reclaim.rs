@@ -127,10 +127,13 @@ pub(crate) fn tick(draft: &mut Draft<'_>, id: LeaseId) {
     let due = idle_limit(policy, lease)
         .zip(idle_since(draft.world, lease))
         .filter(|(limit, since)| !protected && since.plus(*limit) <= now);
-    let weightier = match &lease.notice {
-        Some(Notice { reason, .. }) => matches!(reason, NoticeReason::Preempted { .. }),
-        None => false,
-    };
+    // Told once that it ends, a lease is not told something milder in between: what it was told
+    // would never come due.
+    let weightier = lease.notice.as_ref().is_some_and(|notice| match notice.reason {
+        NoticeReason::Preempted { .. } | NoticeReason::Booked { .. } => true,
+        NoticeReason::Drained { .. } => lease.spec.terms.preemptible,
+        NoticeReason::Idle { .. } | NoticeReason::Move { .. } => false,
+    });
     match (due, warned(draft, id)) {
         (Some((_, since)), Some((_, until))) if until <= now => {
             begin_end(draft, id, EndReason::Idle { since });

@@ -185,6 +185,20 @@ impl Sizes {
 fn current(state: &State, world: &World<'_>, lease: &Lease, kept: &Reservation) -> Option<Wait> {
     let mut pass = Pass::new(state, world);
     let want = pass.want(world, &lease.spec);
+    // A booking or a promise that came later goes first.
+    let lost = pass.views.kept().iter().any(|other| {
+        let over = |(gpu, part): &(GpuUuid, PlacedProfile)| {
+            kept.places
+                .iter()
+                .any(|place| place.key.gpu == *gpu && place.key.placement.overlaps(part.placement))
+        };
+        let all = |gpu: &GpuUuid| kept.places.iter().any(|place| place.key.gpu == *gpu);
+        (other.places.iter().any(over) || other.whole.iter().any(all))
+            && other.closed_to(state, world, Some(lease.id), &lease.spec)
+    });
+    if lost {
+        return None;
+    }
     let rooms = pass.views.base();
     for place in &kept.places {
         let room = rooms.iter().position(|room| room.gpu == place.key.gpu)?;

@@ -158,7 +158,8 @@ impl Lease {
 
     /// When its token expires.
     pub fn token_expires(&self) -> Option<Timestamp> {
-        match (&self.spec.holder, self.renewed_at.or(self.granted_at)) {
+        // A lease that moved was granted again after it was last renewed.
+        match (&self.spec.holder, self.renewed_at.max(self.granted_at)) {
             (Holder::Token { life }, Some(from)) => Some(from.plus(*life)),
             _ => None,
         }

@@ -12,6 +12,8 @@ mod bookings;
 #[cfg(test)]
 mod cordons;
 #[cfg(test)]
+mod crosswise;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod estimates;
