@@ -53,7 +53,8 @@ impl Place {
 
 #[derive(Debug)]
 struct Line {
-    tenant: Tenant,
+    /// Which account.
+    account: usize,
     /// The last is the next.
     waiting: Vec<Place>,
 }
@@ -92,36 +93,32 @@ impl Account<'_> {
 pub(crate) struct Turns<'a> {
     /// By rank, the best last.
     ranks: Vec<Vec<Line>>,
-    accounts: BTreeMap<Tenant, Account<'a>>,
-    last: Option<(Tenant, Stake)>,
+    accounts: Vec<Account<'a>>,
+    last: Option<(usize, Stake)>,
 }
 
 impl<'a> Turns<'a> {
     /// Everybody who waits.
     pub(crate) fn new(state: &State, world: &World<'a>) -> Self {
-        let mut ranks: BTreeMap<Priority, BTreeMap<Tenant, Vec<Place>>> = BTreeMap::new();
-        let mut accounts = BTreeMap::new();
+        let mut ranks: BTreeMap<Priority, BTreeMap<usize, Vec<Place>>> = BTreeMap::new();
+        let mut known: BTreeMap<&Tenant, usize> = BTreeMap::new();
+        let mut accounts = Vec::new();
         let mut sizes: Vec<(Wanted, Stake)> = Vec::new();
         for lease in state.queue() {
             let tenant = &lease.spec.tenant;
             let stake = size(world, &lease.spec, &mut sizes);
+            let number = *known.entry(tenant).or_insert_with(|| {
+                accounts.push(account(state, world, tenant));
+                accounts.len() - 1
+            });
             let lines = ranks.entry(rank(lease, world)).or_default();
-            let place = place(lease, world, stake);
-            match lines.get_mut(tenant) {
-                Some(line) => line.push(place),
-                None => {
-                    lines.insert(tenant.clone(), alloc::vec![place]);
-                }
-            }
-            if !accounts.contains_key(tenant) {
-                accounts.insert(tenant.clone(), account(state, world, tenant));
-            }
+            lines.entry(number).or_default().push(place(lease, world, stake));
         }
-        charge_running(state, world, &mut accounts);
-        let lines = |lines: BTreeMap<Tenant, Vec<Place>>| {
-            let lines = lines.into_iter().map(|(tenant, mut waiting)| {
+        charge_running(state, world, &known, &mut accounts);
+        let lines = |lines: BTreeMap<usize, Vec<Place>>| {
+            let lines = lines.into_iter().map(|(account, mut waiting)| {
                 waiting.sort_unstable_by(|a, b| b.order(a));
-                Line { tenant, waiting }
+                Line { account, waiting }
             });
             lines.collect()
         };
@@ -138,7 +135,7 @@ impl<'a> Turns<'a> {
         let next = (0..lines.len()).min_by(|a, b| {
             let head = |line: &'_ usize| {
                 let line = &lines[*line];
-                accounts.get(&line.tenant).zip(line.waiting.last())
+                accounts.get(line.account).zip(line.waiting.last())
             };
             match (head(a), head(b)) {
                 (Some((a, mine)), Some((b, its))) => a.order(mine, b, its),
@@ -146,7 +143,7 @@ impl<'a> Turns<'a> {
             }
         })?;
         let place = lines[next].waiting.pop()?;
-        self.last = Some((lines[next].tenant.clone(), place.stake));
+        self.last = Some((lines[next].account, place.stake));
         if lines[next].waiting.is_empty() {
             lines.remove(next);
         }
@@ -155,8 +152,8 @@ impl<'a> Turns<'a> {
 
     /// The one that was next got what it asked for, which changes whose turn it is.
     pub(crate) fn served(&mut self) {
-        let Some((tenant, stake)) = self.last.take() else { return };
-        if let Some(account) = self.accounts.get_mut(&tenant) {
+        let Some((account, stake)) = self.last.take() else { return };
+        if let Some(account) = self.accounts.get_mut(account) {
             account.held = account.held.plus(stake);
             account.charged += u128::from(stake.share) * u128::from(ADVANCE.get());
         }
@@ -226,9 +223,15 @@ fn account<'a>(state: &State, world: &World<'a>, tenant: &Tenant) -> Account<'a>
 }
 
 /// Adds what is charged for leases that are held, up to now and in advance.
-fn charge_running(state: &State, world: &World<'_>, accounts: &mut BTreeMap<Tenant, Account<'_>>) {
+fn charge_running(
+    state: &State,
+    world: &World<'_>,
+    known: &BTreeMap<&Tenant, usize>,
+    accounts: &mut [Account<'_>],
+) {
     for lease in state.leases.values().filter(|lease| lease.phase != Phase::Queued) {
-        let Some(account) = accounts.get_mut(&lease.spec.tenant) else { continue };
+        let account = known.get(&lease.spec.tenant).and_then(|number| accounts.get_mut(*number));
+        let Some(account) = account else { continue };
         let stake = quota::stake(state, world.observed, lease);
         let held = lease.granted_at.map_or(0, |at| {
             decayed_span(world.now.since(at).get(), world.policy.half_life.get().max(1))

@@ -112,11 +112,13 @@ fn right(draft: &Draft<'_>, lease: &Lease, stakes: &BTreeMap<Tenant, Stake>) -> 
     let world = draft.world;
     let rules = world.policy.tenant(&lease.spec.tenant);
     let held = stakes.get(&lease.spec.tenant).copied().unwrap_or_default();
-    let rooms: Vec<Room> = crate::rooms::rooms(draft.state, world.observed);
-    let want = crate::rooms::want(&lease.spec, world, &rooms);
-    let asked = quota::asked(world, &lease.spec, &want, &rooms).most;
-    let guaranteed = quota::is_guaranteed(rules, held, asked);
     let high = lease.spec.terms.priority == Priority::High;
+    let guaranteed = quota::has_guarantee(rules) && {
+        let rooms: Vec<Room> = crate::rooms::rooms(draft.state, world.observed);
+        let want = crate::rooms::want(&lease.spec, world, &rooms);
+        let asked = quota::asked(world, &lease.spec, &want, &rooms).most;
+        quota::is_guaranteed(rules, held, asked)
+    };
     (guaranteed || high).then_some(Right { guaranteed, high })
 }
 
@@ -150,24 +152,30 @@ fn for_rights(draft: &mut Draft<'_>, blocked: &[Blocked]) {
     }
     let mut hopeless: Vec<(Tenant, Want, u32)> = Vec::new();
     let mut done = 0;
+    let mut pass: Option<Pass> = None;
     for blocked in blocked.iter().filter(|blocked| blocked.why == Block::Room) {
         let Some(lease) = draft.state.lease(blocked.id) else { continue };
         if !lease.promised.is_empty() || !lease.promised_whole.is_empty() || done >= AT_ONCE {
             continue;
         }
-        let mut pass = Pass::new(draft.state, world);
-        let want = pass.want(world, &lease.spec);
-        let key = (lease.spec.tenant.clone(), want.clone(), lease.spec.count);
-        if hopeless.contains(&key) {
+        let has_guarantee = quota::has_guarantee(world.policy.tenant(&lease.spec.tenant));
+        if !has_guarantee && lease.spec.terms.priority != Priority::High {
             continue;
         }
-        match victims(draft, lease, &mut pass, &want) {
-            Some((leaving, places)) => {
-                promise(draft, blocked.id, places);
-                tell(draft, &leaving, blocked.id);
-                done += 1;
-            }
-            None => hopeless.push(key),
+        let mut look = pass.take().unwrap_or_else(|| Pass::new(draft.state, world));
+        let want = look.want(world, &lease.spec);
+        let key = (lease.spec.tenant.clone(), want.clone(), lease.spec.count);
+        if hopeless.contains(&key) {
+            pass = Some(look);
+            continue;
+        }
+        if let Some((leaving, places)) = victims(draft, lease, &mut look, &want) {
+            promise(draft, blocked.id, places);
+            tell(draft, &leaving, blocked.id);
+            done += 1;
+        } else {
+            hopeless.push(key);
+            pass = Some(look);
         }
     }
 }

@@ -141,6 +141,11 @@ const fn binds(amount: &Amount) -> bool {
     amount.slices.is_some() || amount.memory.is_some()
 }
 
+/// Whether a tenant has a guarantee.
+pub(crate) const fn has_guarantee(rules: &TenantRules) -> bool {
+    binds(&rules.guaranteed)
+}
+
 /// Whether a tenant that has `held` and asks for `more` asks for no more than it is guaranteed.
 pub(crate) fn is_guaranteed(rules: &TenantRules, held: Stake, more: Stake) -> bool {
     binds(&rules.guaranteed) && within(&rules.guaranteed, held.plus(more))

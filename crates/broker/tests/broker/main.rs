@@ -46,4 +46,6 @@ mod reservation;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod whole;
