@@ -27,6 +27,7 @@ use crate::remote::Remote;
 use crate::v1::{
     AttachCommand, EventView, LeaseRequest, LeaseView, NodeView, Page, Problem, VersionView,
 };
+use crate::waiting::WhyView;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +169,14 @@ impl Client {
         patience: Duration,
     ) -> Result<LeaseView, ClientError> {
         self.get(&format!("/v1/leases/{lease}?after={seen}&wait_ms={}", patience.as_millis())).await
+    }
+
+    /// Asks why a request waits, by id or name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn why(&self, lease: &str) -> Result<WhyView, ClientError> {
+        self.get(&format!("/v1/leases/{}/why", escape(lease))).await
     }
 
     /// Tells the daemon the command that uses the lease.

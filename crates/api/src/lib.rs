@@ -10,6 +10,7 @@ pub mod nodes;
 pub mod remote;
 pub mod rooms;
 pub mod v1;
+pub mod waiting;
 
 pub use access::{AuditView, Role, TokenMade, TokenRequest, TokenView};
 pub use client::{Client, ClientError, EventStream};
@@ -24,3 +25,4 @@ pub use rooms::{
     WholeGpuView,
 };
 pub use v1::*;
+pub use waiting::{BlockerView, PriorityKind, StartView, WhyView};

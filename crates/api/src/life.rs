@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::v1::EndKind;
+use crate::waiting::{PriorityKind, StartView};
 
 /// What the evidence says about the use of a lease's slices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -107,6 +108,12 @@ pub struct LifeView {
     pub displaced: u32,
     /// The container that holds it.
     pub container: Option<String>,
+    /// Its rank.
+    pub priority: PriorityKind,
+    /// Whether it may be ended, after a notice, for somebody with a better right.
+    pub preemptible: bool,
+    /// What it was told of its start when it began to wait; compare with when it was granted.
+    pub told_start: Option<StartView>,
     /// What it was, once it is over.
     pub receipt: Option<ReceiptView>,
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::life::{ContainerRef, EngineRef, LifeView};
 use crate::rooms::{ArrangementKind, CordonView, WholeGpuView};
+use crate::waiting::PriorityKind;
 
 /// The version of the wire format.
 pub const API_VERSION: u32 = 1;
@@ -111,6 +112,9 @@ pub struct LeaseRequest {
     /// The booking it makes use of (`B3`, or its name).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub booking: Option<String>,
+    /// Its rank; a tenant's rules say who may ask for a high one.
+    #[serde(default)]
+    pub priority: PriorityKind,
     /// The container that holds it, with the holder `container`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerRef>,
@@ -144,6 +148,7 @@ impl LeaseRequest {
             whole_gpu: false,
             arrangement: None,
             preemptible: false,
+            priority: PriorityKind::Normal,
             booking: None,
             container: None,
             engine: None,

@@ -107,6 +107,7 @@ pub(crate) enum Command {
     Queue(verbs::queue::QueueArgs),
     Cancel(verbs::cancel::CancelArgs),
     Book(verbs::book::BookArgs),
+    Why(verbs::why::WhyArgs),
     Events(verbs::events::EventsArgs),
     History(verbs::history::HistoryArgs),
     Usage(verbs::usage::UsageArgs),

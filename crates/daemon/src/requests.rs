@@ -2,11 +2,11 @@
 //!
 //! Must never take a pid or a user id from a body: both come from the socket.
 
-use api::{ArrangementKind, BookingRequest, HolderKind, LeaseRequest};
+use api::{ArrangementKind, BookingRequest, HolderKind, LeaseRequest, PriorityKind};
 use axum::http::StatusCode;
 use broker::{
     Arrangement, BookingSpec, GpuSelector, Holder, IdleRule, NoticeSignal, Patience, Policy,
-    RequestSpec, State, Terms, Wanted,
+    Priority, RequestSpec, State, Terms, Wanted,
 };
 use model::geometry::Need;
 use model::{
@@ -112,7 +112,13 @@ fn terms(request: &LeaseRequest) -> Result<Terms, Failure> {
         None => None,
         Some(text) => Some(notice_signal(text)?),
     };
+    let priority = match request.priority {
+        PriorityKind::Low => Priority::Low,
+        PriorityKind::Normal => Priority::Normal,
+        PriorityKind::High => Priority::High,
+    };
     Ok(Terms {
+        priority,
         idle,
         restartable: request.restartable,
         preemptible: request.preemptible,

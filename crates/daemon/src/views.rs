@@ -243,8 +243,34 @@ pub(crate) fn live_lease(published: &Published, live: &Lease, by: Peer) -> Lease
     view
 }
 
+/// Why a request waits; `None` if it does not.
+pub(crate) fn why(published: &Published, id: model::LeaseId) -> Option<api::WhyView> {
+    let forecast = broker::forecast(&published.state.usage, published.now);
+    let why = broker::why(&published.state, &published.world(&forecast), id)?;
+    let start = crate::serve::why::start(&why.start);
+    let blockers = why.blockers.iter().map(|blocking| api::BlockerView {
+        lease: blocking.lease,
+        tenant: blocking.tenant.to_string(),
+        profile: blocking.profile.map(|profile| profile.to_string()),
+        gpu: blocking.gpu.get(),
+        ends_at_ms: blocking.ends_at.map(model::Timestamp::as_millis),
+    });
+    Some(api::WhyView {
+        id,
+        sentence: why.sentence,
+        not_later_than_ms: start.not_later_than_ms,
+        likely_ms: start.likely_ms,
+        position: why.before as u32 + 1,
+        blockers: blockers.collect(),
+        said_before: why.said.as_ref().map(crate::serve::why::start),
+        now_ms: published.now.as_millis(),
+    })
+}
+
+/// The places of waiting requests in the order of service, from 1.
 fn queue_places(published: &Published) -> BTreeMap<model::LeaseId, u32> {
-    published.state.queue().map(|lease| lease.id).zip(1..).collect()
+    let forecast = broker::forecast(&published.state.usage, published.now);
+    broker::queue(&published.state, &published.world(&forecast)).into_iter().zip(1..).collect()
 }
 
 fn lease(published: &Published, lease: &Lease, by: Peer) -> LeaseView {

@@ -9,6 +9,7 @@ pub(crate) mod environment;
 mod limit;
 mod lookup;
 pub(crate) mod notices;
+mod rank;
 mod signals;
 pub(crate) mod summary;
 mod terminal;

@@ -6,6 +6,7 @@ use api::{ArrangementKind, HolderKind, LeaseRequest};
 use clap::{ArgGroup, Args};
 use model::{MemoryRequest, Millis, ProfileSelector};
 
+use crate::session::rank::RankArgs;
 use crate::session::terms::TermsArgs;
 
 /// What is wanted.
@@ -92,6 +93,9 @@ pub(crate) struct WishArgs {
     /// What is agreed to beside
     #[command(flatten)]
     pub(crate) terms: TermsArgs,
+
+    #[command(flatten)]
+    pub(crate) rank: RankArgs,
 }
 
 /// How several slices lie to each other.
@@ -153,6 +157,7 @@ impl WishArgs {
             arrangement: self.arrangement.kind(),
             preemptible: self.preemptible,
             booking: self.booking.clone(),
+            priority: self.rank.priority.into(),
             container: None,
             engine: None,
         }

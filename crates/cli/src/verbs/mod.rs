@@ -27,6 +27,7 @@ pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod uninstall;
 pub(crate) mod usage;
+pub(crate) mod why;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Queue(args) => queue::run(context, &args),
         Command::Cancel(args) => cancel::run(context, &args),
         Command::Book(args) => book::run(context, &args),
+        Command::Why(args) => why::run(context, &args),
         Command::Events(args) => events::run(context, &args),
         Command::History(args) => history::run(context, &args),
         Command::Usage(args) => usage::run(context, &args),

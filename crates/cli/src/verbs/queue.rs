@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use api::{LeaseState, LeaseView};
 use clap::Args;
+use jiff::tz::TimeZone;
 use model::Millis;
 
 use crate::draw::Page;
 use crate::draw::table::{Side, Table};
 use crate::draw::text::{clean, paragraph};
+use crate::verbs::why::start_words;
 use crate::{Context, Failure, connect};
 
 /// Options of `queue`.
@@ -33,7 +35,7 @@ pub(crate) fn run(context: &Context, _args: &QueueArgs) -> Result<ExitCode, Fail
     } else if waiting.is_empty() {
         context.output.say("nothing waits");
     } else {
-        context.output.line(&lines(&waiting, Page::current()).join("\n"))?;
+        context.output.line(&lines(&waiting, Page::current(), &TimeZone::system()).join("\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -51,7 +53,7 @@ async fn waiting(context: &Context) -> Result<Vec<LeaseView>, Failure> {
     Ok(waiting)
 }
 
-fn lines(waiting: &[LeaseView], page: Page) -> Vec<String> {
+fn lines(waiting: &[LeaseView], page: Page, zone: &TimeZone) -> Vec<String> {
     let mut table = Table::new([
         ("POS", Side::Right),
         ("REQUEST", Side::Left),
@@ -83,6 +85,10 @@ fn lines(waiting: &[LeaseView], page: Page) -> Vec<String> {
             (None, _) => continue,
         };
         lines.extend(paragraph(&why, page.width, "     ", "     "));
+        let told = lease.life.told_start.filter(|told| told.likely_ms.is_some());
+        if let (Some(told), LeaseState::Queued) = (told, lease.state) {
+            lines.push(format!("     starts {}", start_words(&told, zone)));
+        }
     }
     lines
 }
@@ -128,16 +134,21 @@ mod tests {
             revision: 1,
             now_ms: 65_000,
             note: None,
-            life: api::LifeView::default(),
+            life: api::LifeView {
+                told_start: Some(api::StartView { not_later_than_ms: None, likely_ms: Some(0) }),
+                ..api::LifeView::default()
+            },
         };
-        let text = lines(&[lease], Page { width: 60, glyphs: Glyphs::Ascii }).join("\n");
+        let text =
+            lines(&[lease], Page { width: 60, glyphs: Glyphs::Ascii }, &TimeZone::UTC).join("\n");
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             "\
 POS  REQUEST  WANTS        ON       FOR  NAME  SINCE
   1  L9       2 x 3g.20gb  any GPU  kim  밤    1m05s
      waits for L7 of root (7g.40gb on GPU 0) to end and for
-     GPU 1 to be made ready"
+     GPU 1 to be made ready
+     starts probably 01-01 00:00:00; the latest moment is unknown"
         );
     }
 }

@@ -33,6 +33,7 @@ mod patient;
 mod problem;
 mod stream;
 mod tokens;
+pub(crate) mod why;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -150,6 +151,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(leases::renew))
         .routes(routes!(history::list))
         .routes(routes!(history::usage))
+        .routes(routes!(why::show))
         .routes(routes!(life::agree))
         .routes(routes!(life::contain))
         .routes(routes!(gpus::cordon))
