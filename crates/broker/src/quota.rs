@@ -74,11 +74,18 @@ impl Stake {
 
 /// What a lease has or is about to get; nothing for a request that waits.
 pub(crate) fn stake(state: &State, observed: &NodeSnapshot, lease: &Lease) -> Stake {
+    // A GPU that does not answer after a restart is not in the snapshot; what lies there is held
+    // all the same, and counts as it would on another GPU of the machine.
     let slice = |gpu: &GpuUuid, profile| {
-        observed.gpu(gpu).map_or_else(Stake::default, |gpu| Stake::of_slice(gpu, profile))
+        let here = observed.gpu(gpu).into_iter().chain(&observed.gpus);
+        let mut stakes = here.map(|gpu| Stake::of_slice(gpu, profile));
+        stakes.find(|stake| stake.slices > 0).unwrap_or(Stake { slices: 1, ..Stake::default() })
     };
     let whole = |gpus: &[GpuUuid]| {
-        let stakes = gpus.iter().filter_map(|gpu| observed.gpu(gpu)).map(Stake::of_gpu);
+        let stakes = gpus.iter().map(|gpu| {
+            let here = observed.gpu(gpu).into_iter().chain(&observed.gpus).next();
+            here.map_or(Stake { slices: 1, share: WHOLE, ..Stake::default() }, Stake::of_gpu)
+        });
         stakes.fold(Stake::default(), Stake::plus)
     };
     match &lease.phase {

@@ -77,6 +77,19 @@ fn at_its_cap_a_tenant_waits_for_its_own() {
     assert!(rig.is_active(third));
 }
 
+/// A restart on a machine where one GPU hangs: its driver does not answer, and what lies there is
+/// held all the same.
+#[test]
+fn leases_on_a_gpu_that_is_not_seen_count() {
+    let mut rig = rig(&["a30", "a30"], capped(Some(2), None));
+    let first = rig.ask(1, "1g.6gb");
+    let hangs = rig.lease(first).slices[0].key.gpu.clone();
+    rig.observed.gpus.retain(|gpu| gpu.uuid != hangs);
+    let specs = [rig.spec(1, "1g.6gb"), rig.spec(1, "1g.6gb")];
+    let [second, third] = specs.map(|spec| rig.request(spec).unwrap());
+    assert!(!rig.is_queued(second) && rig.is_queued(third), "one of two is held there");
+}
+
 #[test]
 fn a_cap_of_memory_is_by_the_profile_of_each_gpu() {
     let mut rig = rig(&["a30", "a100-sxm4-40gb"], capped(None, Some(6000)));
