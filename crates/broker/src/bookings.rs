@@ -284,14 +284,13 @@ pub(crate) fn rearrange(draft: &mut Draft<'_>) {
                 withdraw(draft, id);
                 draft.emit(Event::BookingMoved { booking: id, places, whole });
             }
-            Ok(_) => {}
             // Who is only late to leave, since the daemon was not there to tell it, leaves still.
             Err(_) if booking.spec.from <= world.now && !booking.used => {
                 if let Some(why) = lost {
                     end(draft, id, BookingEnd::Lost(why));
                 }
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 }

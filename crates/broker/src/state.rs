@@ -361,9 +361,9 @@ impl State {
 
     /// The lease that has all of a GPU, or is about to.
     pub fn whole_lease(&self, gpu: &GpuUuid) -> Option<LeaseId> {
-        let coming = self.plans.values().find_map(|open| match &open.plan.purpose {
-            model::Purpose::Grant(lease) if open.whole.contains(gpu) => Some(*lease),
-            _ => None,
+        let coming = self.plans.values().find_map(|open| {
+            let model::Purpose::Grant(lease) = &open.plan.purpose else { return None };
+            open.whole.contains(gpu).then_some(*lease)
         });
         let has = |lease: &&Lease| lease.whole.contains(gpu);
         coming.or_else(|| self.leases.values().find(has).map(|lease| lease.id))

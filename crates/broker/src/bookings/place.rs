@@ -5,16 +5,17 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use model::{BookingId, GpuUuid, Health, Millis, PlacedProfile, Purpose, Timestamp};
+use model::{BookingId, GpuUuid, Health, Millis, PlacedProfile, Timestamp};
 use planner::{Hold, Occupant, Room};
 
 use super::clearing_time;
 use crate::booking::{Booking, BookingSpec};
 use crate::command::World;
+use crate::ends::Owner;
 use crate::event::SliceTarget;
 use crate::request::{Holder, Patience, RequestSpec, Wanted};
 use crate::rooms::{can_become_usable, join, occupant_sentence, rooms, want};
-use crate::state::{Lease, SliceKey, SliceUse, State};
+use crate::state::{Lease, SliceKey, State};
 use crate::terms::Terms;
 use crate::{ends, whole};
 
@@ -101,23 +102,6 @@ fn is_in_use(state: &State, world: &World<'_>, gpu: &GpuUuid) -> bool {
         && !state.quarantine.contains_key(gpu)
 }
 
-/// The lease that has, or is about to have, what lies at a place.
-fn owner<'s>(state: &'s State, key: &SliceKey) -> Option<&'s Lease> {
-    let promised = || {
-        state.plans.values().find_map(|open| match &open.plan.purpose {
-            Purpose::Grant(lease) => {
-                open.targets.iter().any(|target| target.key == *key).then_some(*lease)
-            }
-            _ => None,
-        })
-    };
-    let leased = match state.slices.get(key).map(|record| record.used) {
-        Some(SliceUse::Leased(lease)) => Some(lease),
-        Some(SliceUse::Warm { .. } | SliceUse::InPlan(_)) | None => promised(),
-    };
-    leased.and_then(|id| state.lease(id))
-}
-
 /// The rooms as they will be for sure when a booking begins.
 fn rooms_then(
     state: &State,
@@ -131,13 +115,14 @@ fn rooms_then(
         let gpu = room.gpu.clone();
         let stays = |part: PlacedProfile| {
             let key = SliceKey { gpu: gpu.clone(), placement: part.placement };
-            match owner(state, &key) {
-                Some(lease) => {
+            match ends::owner(state, &gpu, part) {
+                Owner::Lease(id) => state.lease(id).is_some_and(|lease| {
                     lease.spec.terms.booking.is_none_or(|booking| Some(booking) != except)
                         && !gone_by(state, world, lease, spec.from, asked)
-                }
-                // Ours and idle, or being taken away.
-                None => !state.slices.contains_key(&key),
+                }),
+                // A slice of ours is being taken away; what else changes may stay.
+                Owner::Change => !state.slices.contains_key(&key),
+                Owner::Stranger | Owner::Visitor { .. } => true,
             }
         };
         room.occupants.retain(|occupant| occupant.hold == Hold::Held && stays(occupant.part));

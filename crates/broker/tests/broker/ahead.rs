@@ -105,7 +105,7 @@ fn idle_slices_in_the_way_of_a_likely_one_are_laid_elsewhere_but_not_at_once_nor
 fn one_restartable_lease_is_asked_to_move_where_that_helps() {
     let mut rig = Rig::new(&["a30", "a30"]);
     let first = rig.machine.node.gpus[0].uuid.clone();
-    let mut movable = |rig: &mut Rig, uid| {
+    let movable = |rig: &mut Rig, uid| {
         let mut spec = rig.spec(uid, "2g.12gb");
         spec.terms.restartable = true;
         let id = rig.request(spec).expect("accepted");

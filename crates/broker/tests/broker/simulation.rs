@@ -4,6 +4,7 @@
 //! `MIGD_SOAK=N` makes every campaign N times as long. Must never depend on anything but the seed.
 
 mod chance;
+mod rooms;
 mod trouble;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -30,6 +31,8 @@ struct Course {
     strangers: bool,
     /// Steps fail, GPUs fall ill, the daemon dies, the machine restarts.
     faults: bool,
+    /// GPUs are cordoned and emptied, leased as a whole, and room is booked.
+    rooms: bool,
 }
 
 struct World {
@@ -81,6 +84,7 @@ impl World {
             87..=91 => self.holder_leaves(),
             92..=93 => self.process_ends(),
             94 => self.somebody_ends_a_lease(),
+            95 if self.course.rooms => self.rooms(),
             95..=97 => {
                 if self.course.strangers {
                     self.stranger();
@@ -232,6 +236,7 @@ impl World {
 
     /// L4 and L6: faults stop, everybody leaves, and everybody who waits is served.
     fn drain(&mut self) {
+        self.rooms_are_open();
         for at in 0..self.rig.machine.node.gpus.len() {
             let uuid = self.rig.machine.node.gpus[at].uuid.clone();
             self.rig.machine.gpu_mut(&uuid).health = Health::Ok;
@@ -326,8 +331,13 @@ fn campaign(course: Course, first_seed: u64, events: usize) {
     }
 }
 
-const ALL: Course =
-    Course { boards: &["a100-sxm4-40gb"], auto_mig: false, strangers: true, faults: true };
+const ALL: Course = Course {
+    boards: &["a100-sxm4-40gb"],
+    auto_mig: false,
+    strangers: true,
+    faults: true,
+    rooms: false,
+};
 
 #[test]
 fn one_a100() {
@@ -354,6 +364,14 @@ fn mixed_host() {
 fn mig_enabled_by_the_daemon() {
     let boards = &["a30", "a100-sxm4-40gb"];
     campaign(Course { boards, auto_mig: true, ..ALL }, 5_000, 20_000);
+}
+
+/// GPUs out of use, whole GPUs and bookings beside everything else.
+#[test]
+fn rooms_beyond_one_slice() {
+    let boards = &["a30", "a30", "a100-sxm4-40gb"];
+    let course = Course { boards, auto_mig: true, strangers: false, rooms: true, ..ALL };
+    campaign(course, 7_000, 30_000);
 }
 
 /// Nobody interferes and nothing fails, so nothing may fail.
