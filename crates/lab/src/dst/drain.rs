@@ -38,6 +38,7 @@ impl World {
 
     fn troubles_stop(&mut self) {
         self.room.disk_full = false;
+        self.office_closes();
         self.room.hung.clear();
         self.hung_until.clear();
         for gpu in 0..self.room.bench.gpus().len() {

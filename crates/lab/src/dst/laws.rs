@@ -18,6 +18,7 @@ pub(crate) const LAWS: &[Law] = &[
     ("L3: nobody is on a slice that his lease does not have", nobody_is_on_anothers_slice),
     ("L4: no lease is a ghost", no_lease_is_a_ghost),
     ("L4: no instance of ours is forgotten", no_instance_of_ours_is_forgotten),
+    ("L6: no tenant exceeds its cap", no_tenant_exceeds_its_cap),
     ("L5: every plan that is waited for is open", plans_and_phases_agree),
 ];
 
@@ -163,6 +164,11 @@ fn no_instance_of_ours_is_forgotten(room: &Room) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What a tenant holds and what is being made for it stays under its cap.
+fn no_tenant_exceeds_its_cap(room: &Room) -> Result<(), String> {
+    super::office::caps_hold(&room.state.leases)
 }
 
 /// A lease that is being granted, a slice in a plan and a GPU in maintenance each wait for a plan

@@ -7,6 +7,7 @@ mod course;
 mod coverage;
 mod drain;
 pub(crate) mod laws;
+mod office;
 mod shrink;
 mod trouble;
 mod users;

@@ -3,8 +3,8 @@
 //! Must never expect an answer that the broker did not give.
 
 use broker::{
-    Command, GpuSelector, Holder, Patience, Peer, Phase, Refusal, Reply, RequestSpec, Stage, Terms,
-    Wanted,
+    Arrangement, Command, GpuSelector, Holder, IdleRule, Patience, Peer, Phase, Priority, Refusal,
+    Reply, RequestSpec, Stage, Terms, Wanted,
 };
 use model::geometry::Need;
 use model::{
@@ -40,7 +40,9 @@ impl World {
                     Refusal::NoRoomNow { .. } => immediate,
                     Refusal::NeverFits { .. }
                     | Refusal::NameTaken { .. }
-                    | Refusal::TooManyWaiting(_) => true,
+                    | Refusal::TooManyWaiting(_)
+                    | Refusal::OverCap { .. }
+                    | Refusal::MigOn(_) => true,
                     // Only a machine that is not all there lacks a GPU or a board.
                     Refusal::NoSuchGpu { .. } | Refusal::NoSuchSlice(_) => !self.all_there(),
                     Refusal::MigOff(_) => self.course.faults,
@@ -67,7 +69,11 @@ impl World {
         let uid = 1 + self.chance.below(5) as u32;
         let name = self.chance.pick(&self.profiles)?.clone();
         let selector: ProfileSelector = name.parse().ok()?;
-        let holder = if self.chance.one_in(4) {
+        let holder = if self.chance.one_in(12) {
+            self.names += 1;
+            let id = format!("box{}", self.names);
+            Holder::Container { cgroup: format!("/boxes/{id}"), id }
+        } else if self.chance.one_in(4) {
             Holder::Token { life: Millis::from_secs(60) }
         } else {
             let client = self.room.new_process();
@@ -105,11 +111,41 @@ impl World {
             name: named,
             holder,
             command: None,
-            terms: Terms::default(),
+            terms: self.terms(),
         })
     }
 
+    fn terms(&mut self) -> Terms {
+        let priority = match self.chance.below(6) {
+            0 => Priority::Low,
+            1 => Priority::High,
+            _ => Priority::Normal,
+        };
+        let arrangement = match self.chance.below(10) {
+            0 => Arrangement::Pack,
+            1 => Arrangement::Spread,
+            _ => Arrangement::Any,
+        };
+        let idle = match self.chance.below(4) {
+            0 => IdleRule::Never,
+            1 => IdleRule::After(Millis::from_secs(20)),
+            _ => IdleRule::Tenant,
+        };
+        Terms {
+            priority,
+            arrangement,
+            idle,
+            preemptible: self.chance.one_in(3),
+            restartable: self.chance.one_in(4),
+            linger: self.chance.one_in(8).then(|| Millis::from_secs(30)),
+            ..Terms::default()
+        }
+    }
+
     fn wanted(&mut self, named: Wanted) -> Wanted {
+        if self.chance.one_in(12) {
+            return Wanted::WholeGpu;
+        }
         match self.chance.below(4) {
             0 => {
                 let gb = [5, 10, 20, 24][self.chance.below(4)];

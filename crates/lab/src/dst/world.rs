@@ -10,6 +10,7 @@ use model::{LeaseId, Millis, Timestamp, Uid};
 use super::course::Course;
 use super::coverage::Coverage;
 use super::laws;
+use super::office::{Rights, rules};
 use crate::bench::{BenchError, Origin};
 use crate::chance::Chance;
 use crate::room::{Broken, Room};
@@ -28,6 +29,8 @@ pub(crate) struct World {
     /// Requests that were acknowledged and whose end nobody was told.
     pub(crate) acknowledged: BTreeMap<LeaseId, Uid>,
     pub(crate) names: u32,
+    /// For the laws of rights.
+    pub(super) rights: Rights,
     /// Until when the disk is full.
     pub(crate) disk_full_until: Timestamp,
     /// Until when GPUs do not answer.
@@ -38,8 +41,9 @@ impl World {
     pub(crate) fn new(seed: u64) -> Result<Self, BenchError> {
         let mut chance = Chance::new(seed, u64::MAX);
         let (machine, course) = Course::of(&mut chance);
-        let policy =
+        let mut policy =
             Policy { auto_mig: course.auto_mig, max_waiting_per_user: 4, ..Policy::default() };
+        rules(&mut policy);
         let room = course.room(machine, policy)?;
         let geometries = room.observed.gpus.iter().filter_map(|gpu| gpu.geometry.as_ref());
         let mut profiles: Vec<String> = geometries
@@ -56,6 +60,7 @@ impl World {
             profiles,
             acknowledged: BTreeMap::new(),
             names: 0,
+            rights: Rights::default(),
             disk_full_until: Timestamp::default(),
             hung_until: Vec::new(),
         };
@@ -74,7 +79,8 @@ impl World {
             }
             58..=68 => self.effect(),
             69..=75 => self.pass_time(),
-            76..=80 => self.look(),
+            76..=78 => self.look(),
+            79..=80 => self.office(),
             81..=86 => self.holder_starts_something(),
             87..=91 => self.holder_leaves(),
             92..=93 => self.process_ends(),
@@ -97,6 +103,7 @@ impl World {
     pub(super) fn take_note(&mut self) {
         for event in std::mem::take(&mut self.room.fresh) {
             self.coverage.event(&event);
+            self.room.broken.extend(self.rights.broken_by(&event));
             if let Event::Ended { lease, .. } = &event {
                 self.acknowledged.remove(lease);
             }
