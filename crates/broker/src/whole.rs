@@ -114,6 +114,13 @@ pub(crate) fn named<'w>(world: &World<'w>, spec: &RequestSpec) -> Vec<&'w GpuSna
     gpus
 }
 
+/// Those of them that its tenant's cap can ever hold: waiting for another would never end.
+fn affordable<'w>(world: &World<'w>, spec: &RequestSpec) -> Vec<&'w GpuSnapshot> {
+    let rules = world.policy.tenant(&spec.tenant);
+    let holds = |gpu: &&GpuSnapshot| !quota::over_cap(rules, Stake::default(), Stake::of_gpu(gpu));
+    named(world, spec).into_iter().filter(holds).collect()
+}
+
 /// Whether the GPUs are there at all.
 pub(crate) fn admit(draft: &Draft<'_>, spec: &RequestSpec) -> Result<(), Refusal> {
     let named = named(draft.world, spec);
@@ -154,7 +161,7 @@ pub(crate) fn choose(
     } else {
         let kept = kept_from(state, world, id, spec);
         let free = |gpu: &&GpuSnapshot| ready(gpu) && !kept.contains(&gpu.uuid);
-        named(world, spec).into_iter().filter(free).collect()
+        affordable(world, spec).into_iter().filter(free).collect()
     };
     let rules = world.policy.tenant(&spec.tenant);
     let chosen: Vec<&GpuSnapshot> = gpus.into_iter().take(spec.count as usize).collect();
@@ -271,7 +278,7 @@ pub(crate) fn claims(draft: &Draft<'_>) -> Claims {
     for lease in waiting {
         let kept = kept_from(state, world, Some(lease.id), &lease.spec);
         let free = |gpu: &&GpuSnapshot| !kept.contains(&gpu.uuid);
-        let gpus = named(world, &lease.spec).into_iter().filter(free).collect();
+        let gpus = affordable(world, &lease.spec).into_iter().filter(free).collect();
         claim(state, world, gpus, lease.spec.count as usize, &mut claims);
     }
     claims
