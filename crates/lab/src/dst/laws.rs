@@ -197,3 +197,161 @@ fn plans_and_phases_agree(room: &Room) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Each law, broken on purpose.
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use broker::{Command, State};
+    use broker::{GpuSelector, Holder, Patience, Policy, Reply, RequestSpec, Terms, Wanted};
+    use model::{Millis, Placement, Tenant, Uid};
+    use planner::Planner;
+    use sim_gpu::HostSpec;
+
+    use super::*;
+    use crate::bench::{Bench, Made};
+
+    /// A room in which one lease has one slice, and another slice is idle.
+    fn room() -> Room {
+        let bench = Bench::new(&HostSpec::cards("laws", "a30", 1).unwrap()).unwrap();
+        bench.enable_mig();
+        let mut room = Room::new(bench, Policy::default(), Planner::default()).unwrap();
+        for uid in [1, 2] {
+            let client = room.new_process();
+            let holder = Holder::Process { boot: room.boot_id(), client, command: None };
+            let spec = RequestSpec {
+                tenant: Tenant::new("tenant1"),
+                uid: Uid::new(uid),
+                wanted: Wanted::Profile("1g.6gb".parse().unwrap()),
+                count: 1,
+                gpu: GpuSelector::Any,
+                time: None,
+                expect: None,
+                patience: Patience::Forever,
+                name: None,
+                holder,
+                command: None,
+                terms: Terms::default(),
+            };
+            let Ok(Reply::Lease(lease)) = room.ask(Command::Request(spec)) else {
+                panic!("not accepted");
+            };
+            assert!(room.settle());
+            if uid == 2 {
+                let by = broker::Peer { uid: Uid::new(uid), admin: false };
+                room.ask(Command::End { lease, by, holder: true }).unwrap();
+                assert!(room.settle());
+            }
+        }
+        assert_eq!(broken(&mut room), None);
+        room
+    }
+
+    fn law_after(spoil: impl FnOnce(&mut State)) -> Option<&'static str> {
+        let mut room = room();
+        spoil(Arc::make_mut(&mut room.state));
+        broken(&mut room).map(|(law, _)| law)
+    }
+
+    #[test]
+    fn a_slice_with_two_leases_is_seen() {
+        let law = law_after(|state| {
+            let (id, mut twin) = state.leases.pop_first().unwrap();
+            state.leases.insert(id, twin.clone());
+            twin.id = model::LeaseId::new(77);
+            state.leases.insert(twin.id, twin);
+        });
+        assert_eq!(law, Some("L3: no slice has two leases"));
+    }
+
+    #[test]
+    fn overlapping_records_are_seen() {
+        let law = law_after(|state| {
+            let (key, record) = state.slices.first_key_value().unwrap();
+            let (mut key, mut record) = (key.clone(), record.clone());
+            key.placement = Placement::new(0, 4);
+            record.slice.key = key.clone();
+            record.used = SliceUse::Warm { since: model::Timestamp::default() };
+            state.slices.insert(key, record);
+        });
+        assert_eq!(law, Some("L3: no two records overlap"));
+    }
+
+    #[test]
+    fn a_forgotten_instance_is_seen() {
+        let law = law_after(|state| {
+            state.slices.retain(|_, record| matches!(record.used, SliceUse::Leased(_)));
+        });
+        assert_eq!(law, Some("L4: no instance of ours is forgotten"));
+    }
+
+    #[test]
+    fn a_ghost_is_seen() {
+        let mut room = room();
+        let key = room.state.leases.values().next().unwrap().slices[0].key.clone();
+        room.bench.foreign_destroy(0, key.placement).unwrap();
+        assert_eq!(broken(&mut room).map(|(law, _)| law), Some("L4: no lease is a ghost"));
+    }
+
+    #[test]
+    fn somebody_on_anothers_slice_is_seen() {
+        let mut room = room();
+        let slice = room.state.leases.values().next().unwrap().slices[0].clone();
+        let habits = crate::processes::Habits { listed: true, dies_of: None };
+        let stranger = Some(model::LeaseId::new(99));
+        room.bench.start(stranger, &[(0, Some(slice.gpu_instance))], habits).unwrap();
+        let law = broken(&mut room).map(|(law, _)| law);
+        assert_eq!(law, Some("L3: nobody is on a slice that his lease does not have"));
+    }
+
+    #[test]
+    fn a_plan_that_nobody_opened_is_seen() {
+        let law = law_after(|state| {
+            let lease = state.leases.values_mut().next().unwrap();
+            let plan = model::PlanId::new(99);
+            lease.phase = Phase::Granting { plan };
+            lease.slices.clear();
+            let used = SliceUse::InPlan(plan);
+            for record in state.slices.values_mut() {
+                record.used = used;
+            }
+        });
+        assert_eq!(law, Some("L5: every plan that is waited for is open"));
+    }
+
+    #[test]
+    fn too_much_for_a_cap_is_seen() {
+        let law = law_after(|state| {
+            let lease = state.leases.values_mut().next().unwrap();
+            let five = vec![lease.slices[0].clone(); 5];
+            lease.slices = five;
+        });
+        assert_eq!(law, Some("L6: no tenant exceeds its cap"));
+    }
+
+    #[test]
+    fn what_a_plan_must_not_take_is_seen() {
+        let mut room = room();
+        let key = room.state.leases.values().next().unwrap().slices[0].key.clone();
+        for (origin, law) in [
+            (Origin::Ours, "L1: no leased instance is destroyed"),
+            (Origin::Foreign, "L1: no foreign instance is destroyed"),
+        ] {
+            let gone = vec![Made { origin, key: key.clone() }];
+            on_act(&mut room, None, &Change { made: Vec::new(), gone });
+            assert!(room.broken.iter().any(|(seen, _)| *seen == law), "{law}");
+            assert!(room.broken.iter().any(|(seen, _)| seen.starts_with("L5")));
+            room.broken.clear();
+        }
+    }
+
+    #[test]
+    fn a_journal_that_folds_to_another_state_is_seen() {
+        let mut room = room();
+        Arc::make_mut(&mut room.state).next_lease += 1;
+        room.replay();
+        let law = broken(&mut room).map(|(law, _)| law);
+        assert_eq!(law, Some("L7: the journal folds to the state"));
+    }
+}
