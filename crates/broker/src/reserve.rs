@@ -19,6 +19,7 @@ use crate::quota::{self, Stake};
 use crate::request::{GpuSelector, Wanted};
 use crate::serve::{Block, Blocked, Pass};
 use crate::state::{Lease, Phase, Reservation, SliceKey, State};
+use crate::whole;
 
 /// The reservation moves only for places that are free so much sooner.
 const WORTH_MOVING: Millis = Millis::from_secs(60);
@@ -70,12 +71,12 @@ pub(crate) fn update(draft: &mut Draft<'_>, blocked: &[Blocked]) {
             draft.emit(Event::ReservationDropped);
             return update(draft, blocked);
         };
-        let best = best_places(draft.state, draft.world, lease);
+        let best = best(draft.state, draft.world, lease);
         let now = current(draft.state, draft.world, lease, &kept);
         match (best, now) {
-            (Some((places, wait)), now) => {
+            (Some((spot, wait)), now) => {
                 if now.is_none_or(|now| wait.is_worth_moving_from(now)) {
-                    reserve(draft, kept.lease, places, kept.since);
+                    reserve(draft, kept.lease, spot, kept.since);
                 }
             }
             (None, None) => draft.emit(Event::ReservationDropped),
@@ -83,18 +84,56 @@ pub(crate) fn update(draft: &mut Draft<'_>, blocked: &[Blocked]) {
         }
         return;
     }
-    if let Some((lease, places)) = candidate(draft.state, draft.world, blocked) {
-        reserve(draft, lease, places, draft.world.now);
+    if let Some((lease, spot)) = candidate(draft.state, draft.world, blocked) {
+        reserve(draft, lease, spot, draft.world.now);
     }
+}
+
+/// Where room is kept: places, or whole GPUs.
+type Spot = (Vec<SliceTarget>, Vec<GpuUuid>);
+
+/// What will be free soonest for a request, be it for slices or for whole GPUs.
+fn best(state: &State, world: &World<'_>, lease: &Lease) -> Option<(Spot, Wait)> {
+    if lease.spec.wanted == Wanted::WholeGpu {
+        let (whole, wait) = best_gpus(state, world, lease)?;
+        return Some(((Vec::new(), whole), wait));
+    }
+    let (places, wait) = best_places(state, world, lease)?;
+    Some(((places, Vec::new()), wait))
+}
+
+/// The GPUs that will be free soonest as a whole.
+fn best_gpus(state: &State, world: &World<'_>, lease: &Lease) -> Option<(Vec<GpuUuid>, Wait)> {
+    let others = whole::kept_from(state, world, Some(lease.id), &lease.spec);
+    let gpus = whole::named(world, &lease.spec).into_iter();
+    let ways = gpus.filter(|gpu| !others.contains(&gpu.uuid)).filter_map(|gpu| {
+        let wait = wait_for_gpus(state, world, core::slice::from_ref(&gpu.uuid))?;
+        Some((wait, gpu.uuid.clone()))
+    });
+    let mut ways: Vec<(Wait, GpuUuid)> = ways.collect();
+    ways.sort_by_key(|(wait, _)| *wait);
+    let count = lease.spec.count as usize;
+    if ways.len() < count {
+        return None;
+    }
+    let gpus: Vec<GpuUuid> = ways.into_iter().take(count).map(|(_, gpu)| gpu).collect();
+    let wait = wait_for_gpus(state, world, &gpus)?;
+    Some((gpus, wait))
+}
+
+/// How soon GPUs are free as a whole; `None` if that is not in the hands of those who have leases.
+fn wait_for_gpus(state: &State, world: &World<'_>, gpus: &[GpuUuid]) -> Option<Wait> {
+    let had = |uuid: &GpuUuid| {
+        world.observed.gpu(uuid).is_some_and(|gpu| whole::can_be_had(state, world, gpu))
+    };
+    let owners = ends::in_the_way(state, world, &[], gpus);
+    let free = gpus.iter().all(had) && !owners.contains(&Owner::Stranger);
+    free.then(|| Wait::of(state, world, &owners))
 }
 
 /// The request that room is kept for next: the oldest large one of the tenant whose turn it is. A
 /// tenant whose turn it is not may have room kept where nobody before it could go.
-fn candidate(
-    state: &State,
-    world: &World<'_>,
-    blocked: &[Blocked],
-) -> Option<(LeaseId, Vec<SliceTarget>)> {
+fn candidate(state: &State, world: &World<'_>, blocked: &[Blocked]) -> Option<(LeaseId, Spot)> {
     let waiting: Vec<&Lease> = blocked
         .iter()
         .filter(|blocked| blocked.why == Block::Room)
@@ -124,24 +163,25 @@ fn candidate(
         }
     }
     due.into_iter().take(TRIES).find_map(|(turn, lease)| {
-        let places = best_places(state, world, lease)?.0;
+        let (places, gpus) = best(state, world, lease)?.0;
+        let mut on = places.iter().map(|place| &place.key.gpu).chain(&gpus);
         let before = |other: &&&Lease| tenants[..turn].contains(&&other.spec.tenant);
-        let wants = |other: &&Lease| places.iter().any(|place| may_go_to(world, other, place));
-        (!waiting.iter().filter(before).any(wants)).then_some((lease.id, places))
+        let before: Vec<&&Lease> = waiting.iter().filter(before).collect();
+        let wanted = on.any(|gpu| before.iter().any(|other| may_go_to(world, other, gpu)));
+        (!wanted).then_some((lease.id, (places, gpus)))
     })
 }
 
-/// Whether a request could be served by the GPU of a place.
-fn may_go_to(world: &World<'_>, lease: &Lease, place: &SliceTarget) -> bool {
-    world.observed.gpu(&place.key.gpu).is_some_and(|gpu| {
-        lease.spec.gpu.matches(gpu)
-            && gpu.geometry.as_deref().is_some_and(|g| lease.spec.wanted.on(g).is_ok())
+/// Whether a request could be served by a GPU.
+fn may_go_to(world: &World<'_>, lease: &Lease, gpu: &GpuUuid) -> bool {
+    world.observed.gpu(gpu).is_some_and(|gpu| {
+        let cut = || gpu.geometry.as_deref().is_some_and(|g| lease.spec.wanted.on(g).is_ok());
+        lease.spec.gpu.matches(gpu) && (lease.spec.wanted == Wanted::WholeGpu || cut())
     })
 }
 
-fn reserve(draft: &mut Draft<'_>, lease: LeaseId, places: Vec<SliceTarget>, since: Timestamp) {
-    let free_at = ends::free_at(draft.state, draft.world, &places, &[]);
-    let whole = Vec::new();
+fn reserve(draft: &mut Draft<'_>, lease: LeaseId, (places, whole): Spot, since: Timestamp) {
+    let free_at = ends::free_at(draft.state, draft.world, &places, &whole);
     let reservation = Reservation { lease, places, whole, free_at, since };
     draft.emit(Event::Reserved { lease, reservation });
 }
@@ -159,6 +199,9 @@ impl Sizes {
         let each = each.unwrap_or_else(|| {
             let gpus = world.observed.gpus.iter().filter(|gpu| spec.gpu.matches(gpu));
             let each = gpus.filter_map(|gpu| {
+                if spec.wanted == Wanted::WholeGpu {
+                    return Some(quota::WHOLE);
+                }
                 let profile = spec.wanted.on(gpu.geometry.as_deref()?).ok()?;
                 Some(Stake::of_slice(gpu, profile.id).share)
             });
@@ -187,12 +230,15 @@ fn current(state: &State, world: &World<'_>, lease: &Lease, kept: &Reservation) 
     let want = pass.want(world, &lease.spec);
     // A booking or a promise that came later goes first.
     let lost = pass.views.kept().iter().any(|other| {
-        let over = |(gpu, part): &(GpuUuid, PlacedProfile)| {
-            kept.places
-                .iter()
-                .any(|place| place.key.gpu == *gpu && place.key.placement.overlaps(part.placement))
+        let all = |gpu: &GpuUuid| {
+            kept.whole.contains(gpu) || kept.places.iter().any(|place| place.key.gpu == *gpu)
         };
-        let all = |gpu: &GpuUuid| kept.places.iter().any(|place| place.key.gpu == *gpu);
+        let over = |(gpu, part): &(GpuUuid, PlacedProfile)| {
+            let across = |place: &SliceTarget| {
+                place.key.gpu == *gpu && place.key.placement.overlaps(part.placement)
+            };
+            kept.whole.contains(gpu) || kept.places.iter().any(across)
+        };
         (other.places.iter().any(over) || other.whole.iter().any(all))
             && other.closed_to(state, world, Some(lease.id), &lease.spec)
     });
@@ -206,6 +252,7 @@ fn current(state: &State, world: &World<'_>, lease: &Lease, kept: &Reservation) 
             return None;
         }
     }
+    wait_for_gpus(state, world, &kept.whole)?;
     let owners = ends::in_the_way(state, world, &kept.places, &kept.whole);
     if owners.contains(&Owner::Stranger) {
         return None;

@@ -184,7 +184,7 @@ fn explain_request(
         return words;
     }
     if spec.wanted == Wanted::WholeGpu {
-        return whole::explain(state, world, spec);
+        return whole::explain(state, world, id, spec);
     }
     let want = want(spec, world, rooms);
     if !rooms.iter().enumerate().any(|(i, room)| room.usable && want.profile(i).is_some()) {

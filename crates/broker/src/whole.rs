@@ -106,6 +106,19 @@ fn standing(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> Standing {
     }
 }
 
+/// Whether a GPU can be had as a whole as soon as the leases on it have ended.
+pub(crate) fn can_be_had(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> bool {
+    match standing(state, world, gpu) {
+        Standing::Ready | Standing::Turn(_) | Standing::Turning => true,
+        Standing::Occupied => {
+            !leases_on(state, &gpu.uuid).is_empty()
+                || state.maintenance.contains(&gpu.uuid)
+                || state.plans.values().any(|open| open.gpus().any(|on| *on == gpu.uuid))
+        }
+        Standing::Out => false,
+    }
+}
+
 /// GPUs that a request names, those that can do nothing else first.
 pub(crate) fn named<'w>(world: &World<'w>, spec: &RequestSpec) -> Vec<&'w GpuSnapshot> {
     let gpus = world.observed.gpus.iter().filter(|gpu| spec.gpu.matches(gpu));
@@ -176,7 +189,7 @@ pub(crate) fn choose(
 }
 
 /// GPUs on which something is kept for others, before whose time the request will not be over.
-fn kept_from(
+pub(crate) fn kept_from(
     state: &State,
     world: &World<'_>,
     id: Option<LeaseId>,
@@ -197,8 +210,13 @@ pub(crate) fn open_grant(draft: &mut Draft<'_>, id: LeaseId, gpus: Vec<GpuUuid>)
 }
 
 /// What a request for whole GPUs waits for.
-pub(crate) fn explain(state: &State, world: &World<'_>, spec: &RequestSpec) -> String {
-    let kept = kept_from(state, world, None, spec);
+pub(crate) fn explain(
+    state: &State,
+    world: &World<'_>,
+    id: Option<LeaseId>,
+    spec: &RequestSpec,
+) -> String {
+    let kept = kept_from(state, world, id, spec);
     let (mut ready, mut waits): (u32, Vec<(usize, String)>) = (0, Vec::new());
     for gpu in named(world, spec) {
         let (cost, what) = match standing(state, world, gpu) {

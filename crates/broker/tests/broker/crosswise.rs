@@ -280,3 +280,35 @@ fn a_limit_beyond_all_measure_breaks_nothing() {
     }
     assert_eq!(rig.state.queue().count(), 2);
 }
+
+#[test]
+fn a_whole_gpu_is_had_under_an_endless_stream_of_slices() {
+    let mut rig = Rig::with(Machine::new(&["a30"]), Policy { auto_mig: true, ..Policy::default() });
+    let limit = Millis::from_secs(120);
+    let stream = |rig: &mut Rig, user: u32| {
+        let mut spec = rig.spec(user, "1g.6gb");
+        spec.time = Some(limit);
+        rig.request(spec).expect("accepted");
+        rig.settle();
+    };
+    rig.settle();
+    for user in 0..4 {
+        stream(&mut rig, user);
+        rig.tick(Millis::from_secs(25));
+    }
+    let mut spec = rig.spec(99, "1g.6gb");
+    spec.wanted = Wanted::WholeGpu;
+    let whole = rig.request(spec).expect("accepted");
+    let span = rig.policy.drain_after.get() + limit.get() + rig.policy.grace.get() + 60_000;
+    let bound = rig.now.plus(Millis::new(span));
+    let mut user = 100;
+    while !rig.is_active(whole) {
+        assert!(rig.now < bound, "{:?}", rig.state.reservation);
+        for _ in 0..2 {
+            user += 1;
+            stream(&mut rig, user);
+        }
+        rig.tick(Millis::from_secs(5));
+        rig.settle();
+    }
+}
