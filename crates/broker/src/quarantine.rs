@@ -50,13 +50,13 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
         let since = draft.state.health.get(&gpu).map_or(now, |condition| condition.since);
         let out = draft.state.quarantine.contains_key(&gpu);
         match trouble {
-            Some((words, certain)) if !out => {
-                if certain || since.plus(draft.world.policy.failing_for) <= now {
-                    let why = alloc::format!("GPU {index}: {words}");
-                    draft.emit(Event::Quarantined { gpu: gpu.clone(), why });
-                    end_leases(draft, &gpu);
-                    bookings::rearrange(draft);
-                }
+            Some((words, certain))
+                if !out && (certain || since.plus(draft.world.policy.failing_for) <= now) =>
+            {
+                let why = alloc::format!("GPU {index}: {words}");
+                draft.emit(Event::Quarantined { gpu: gpu.clone(), why });
+                end_leases(draft, &gpu);
+                bookings::rearrange(draft);
             }
             // A grant that was under way may have succeeded all the same.
             Some(_) => end_leases(draft, &gpu),

@@ -107,7 +107,8 @@ fn a_token_lives_its_life_on_the_slice_it_moved_to() {
     rig.settle();
     rig.command(Command::Renew { lease: id, by: peer(1) }).expect("renewed");
     let gpu = rig.observed.gpus[0].uuid.clone();
-    let cordon = Command::Cordon { gpu: gpu.clone(), drain: true, why: "".into(), by: PEER_ADMIN };
+    let cordon =
+        Command::Cordon { gpu: gpu.clone(), drain: true, why: String::new(), by: PEER_ADMIN };
     rig.command(cordon).expect("cordoned");
     rig.command(Command::Agree { lease: id, by: peer(1) }).expect("agreed");
     rig.settle();
