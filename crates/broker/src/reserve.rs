@@ -105,7 +105,7 @@ fn best(state: &State, world: &World<'_>, lease: &Lease) -> Option<(Spot, Wait)>
 /// The GPUs that will be free soonest as a whole.
 fn best_gpus(state: &State, world: &World<'_>, lease: &Lease) -> Option<(Vec<GpuUuid>, Wait)> {
     let others = whole::kept_from(state, world, Some(lease.id), &lease.spec);
-    let gpus = whole::named(world, &lease.spec).into_iter();
+    let gpus = whole::affordable(world, &lease.spec).into_iter();
     let ways = gpus.filter(|gpu| !others.contains(&gpu.uuid)).filter_map(|gpu| {
         let wait = wait_for_gpus(state, world, core::slice::from_ref(&gpu.uuid))?;
         Some((wait, gpu.uuid.clone()))

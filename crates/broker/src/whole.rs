@@ -128,7 +128,7 @@ pub(crate) fn named<'w>(world: &World<'w>, spec: &RequestSpec) -> Vec<&'w GpuSna
 }
 
 /// Those of them that its tenant's cap can ever hold: waiting for another would never end.
-fn affordable<'w>(world: &World<'w>, spec: &RequestSpec) -> Vec<&'w GpuSnapshot> {
+pub(crate) fn affordable<'w>(world: &World<'w>, spec: &RequestSpec) -> Vec<&'w GpuSnapshot> {
     let rules = world.policy.tenant(&spec.tenant);
     let holds = |gpu: &&GpuSnapshot| !quota::over_cap(rules, Stake::default(), Stake::of_gpu(gpu));
     named(world, spec).into_iter().filter(holds).collect()
