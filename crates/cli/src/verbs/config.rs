@@ -25,6 +25,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, Args)]
 #[command(
     about = "Check, print or reload the configuration",
+    long_about = "The rules are in one file: /etc/migd/migd.toml for root's daemon, \
+                  ~/.config/migd/migd.toml for others', or what --config names. Options beat the \
+                  environment beats the file; root's daemon does not follow the environment.",
     after_help = "Examples:\n  \
         migctl config default > /etc/migd/migd.toml\n  \
         migctl config check --effective\n  \

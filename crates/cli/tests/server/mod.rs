@@ -46,15 +46,20 @@ impl Server {
         let pid = self.daemon().expect("a daemon runs");
         kill("KILL", pid);
         wait_for("the daemon to be gone", || self.daemon().is_none().then_some(()));
-        // Its first thread may be gone while others still end: they hold the lock.
-        let lock = fs::File::open(self.lab.machine_dir().join("daemon.lock")).unwrap();
+    }
+
+    /// Waits for a daemon that died: its first thread may be gone while others still end, and they
+    /// hold the lock.
+    fn until_lock_is_free(&self) {
+        let Ok(lock) = fs::File::open(self.lab.machine_dir().join("daemon.lock")) else { return };
         let free = || flock(&lock, FlockOperation::NonBlockingLockExclusive).ok();
-        wait_for("its lock to be free", free);
+        wait_for("the lock of the last daemon to be free", free);
     }
 
     /// Starts a daemon with these options and waits until it answers.
     #[allow(clippy::zombie_processes, reason = "it outlives this call, and ends with the test")]
     pub fn start_daemon(&self, options: &[&str]) {
+        self.until_lock_is_free();
         let args: Vec<&str> = ["daemon"].iter().chain(options).copied().collect();
         let path = self.lab.state_dir().join("daemon.out");
         let log = fs::File::create(&path).unwrap();
