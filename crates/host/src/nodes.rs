@@ -221,6 +221,37 @@ fn parse_mig_minors(
         .collect()
 }
 
+/// The device minors of the driver's GPUs by their UUIDs, as `/proc/driver/nvidia/gpus` tells them;
+/// empty if the driver is not loaded.
+///
+/// # Errors
+/// [`NodeError::Unreadable`] if a file is there and cannot be read.
+pub fn gpu_minors(root: &HostRoot) -> Result<BTreeMap<String, GpuMinor>, NodeError> {
+    let folder = root.resolve("/proc/driver/nvidia/gpus");
+    let unreadable = |source| NodeError::Unreadable { path: folder.clone(), source };
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(source) => return Err(unreadable(source)),
+    };
+    let mut minors = BTreeMap::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path().join("information");
+        let text = read_if_there(&path)?.unwrap_or_default();
+        minors.extend(parse_gpu_information(&text));
+    }
+    Ok(minors)
+}
+
+fn parse_gpu_information(text: &str) -> Option<(String, GpuMinor)> {
+    let field = |name: &str| {
+        let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+        fields.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
+    };
+    let minor = field("Device Minor")?.parse().ok()?;
+    Some((field("GPU UUID")?.to_owned(), GpuMinor::new(minor)))
+}
+
 /// The major number of capability nodes (`nvidia-caps` in `/proc/devices`); `None` if the driver is
 /// not loaded.
 ///
@@ -362,6 +393,22 @@ mod tests {
         let text = "Character devices:\n  1 mem\n195 nvidia\n242 nvidia-caps\n\nBlock devices:\n";
         assert_eq!(parse_capability_major(text), Some(242));
         assert_eq!(parse_capability_major("Character devices:\n  1 mem\n"), None);
+    }
+
+    #[test]
+    fn the_minor_of_a_gpu_is_read_from_what_the_driver_says_of_it() {
+        let text = "Model: \t\t NVIDIA A100\nGPU UUID: \t GPU-a-b\nBus Location: \t 0000:07:00.0\n\
+                    Device Minor: \t 3\n";
+        let minor = GpuMinor::new(3);
+        assert_eq!(parse_gpu_information(text), Some((String::from("GPU-a-b"), minor)));
+        assert_eq!(parse_gpu_information("GPU UUID: GPU-a\n"), None);
+        let folder = tempfile::tempdir().unwrap();
+        let root = HostRoot::at(folder.path());
+        assert_eq!(gpu_minors(&root).unwrap(), BTreeMap::new());
+        let path = root.resolve("/proc/driver/nvidia/gpus/0000:07:00.0");
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("information"), text).unwrap();
+        assert_eq!(gpu_minors(&root).unwrap(), BTreeMap::from([(String::from("GPU-a-b"), minor)]));
     }
 
     #[test]

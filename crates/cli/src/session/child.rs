@@ -12,6 +12,7 @@ use rustix::process::{
 };
 
 use crate::failure::{Exit, Failure};
+use crate::session::private::View;
 
 /// What became of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +51,15 @@ pub(crate) struct Held {
 
 impl Held {
     /// Starts `command` in a process group of its own and holds it before its first instruction:
-    /// this executable takes its place until [`Held::let_go`], and dies if this process does.
+    /// this executable takes its place until [`Held::let_go`], and dies if this process does. With
+    /// a view it has entered it by then.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be started.
     pub(crate) fn start(
         command: &[OsString],
         environment: &[(String, OsString)],
+        view: Option<&View>,
     ) -> Result<Self, Failure> {
         let failed = |error: io::Error| {
             Failure::caused("E-EXECUTE", "cannot start the command", &error).exit(Exit::Ours)
@@ -64,7 +67,9 @@ impl Held {
         let me = rustix::process::getpid().as_raw_nonzero();
         let child = Command::new("/proc/self/exe")
             .arg0("migctl")
-            .args(["--color", "never", "held", "--parent", &me.to_string(), "--"])
+            .args(["--color", "never", "held", "--parent", &me.to_string()])
+            .args(view.map(|view| format!("--view={}", view.keeper())))
+            .arg("--")
             .args(command)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .process_group(0)

@@ -9,6 +9,7 @@ pub(crate) mod environment;
 mod limit;
 mod lookup;
 pub(crate) mod notices;
+pub(crate) mod private;
 mod rank;
 mod signals;
 pub(crate) mod summary;
@@ -36,6 +37,7 @@ use child::{Exited, Held, News};
 use container::{Followed, Marked};
 use environment::Simulation;
 use limit::{Due, Limit};
+use private::View;
 use terminal::Terminal;
 use watch::Heard;
 use wish::WishArgs;
@@ -47,6 +49,17 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long the daemon may take to hear of the command until the user is told what is waited for.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// How a command is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// As it is.
+    Plain,
+    /// It starts a container, which the lease follows.
+    Container,
+    /// In a view that has no nodes but those of its slices.
+    Private,
+}
+
 /// Runs `command` on a lease of its own and passes its status on.
 ///
 /// # Errors
@@ -55,7 +68,7 @@ pub(crate) fn run(
     context: &Context,
     wish: &WishArgs,
     command: &[OsString],
-    container: bool,
+    manner: Manner,
 ) -> Result<ExitCode, Failure> {
     if context.json() {
         return Err(Failure::usage("--json is for verbs that print data; this one runs a program")
@@ -70,6 +83,10 @@ pub(crate) fn run(
         let path = std::env::var_os("PATH");
         let also = simulation.as_ref().and_then(Simulation::programs);
         lookup::check(program, path.as_deref(), also)?;
+        if manner == Manner::Private {
+            View::check()?;
+        }
+        let container = manner == Manner::Container;
         let marked = if container { Some(Marked::of(command)?) } else { None };
         let mut request = wish.request(HolderKind::Process);
         request.one_process = request.count > 1;
@@ -81,7 +98,10 @@ pub(crate) fn run(
                 context.output.say(&format!("migctl: {line}"));
             }
             let followed = marked.as_ref().map(|marked| marked.follow(&client, lease.id));
-            let ended = on_slice(context, &client, &lease, simulation.as_ref(), command).await;
+            let ended = {
+                let simulation = simulation.as_ref();
+                on_slice(context, &client, &lease, simulation, command, manner).await
+            };
             if let (Some(marked), Some(followed)) = (&marked, followed)
                 && lives_on(context, &lease, marked, followed).await
             {
@@ -158,13 +178,20 @@ async fn on_slice(
     lease: &LeaseView,
     simulation: Option<&Simulation>,
     command: &[OsString],
+    manner: Manner,
 ) -> Result<Left, Failure> {
     let read_at = Instant::now();
     let arrivals = signals::stream(&signals::SESSION)
         .map_err(|error| Failure::caused("E-SIGNALS", "cannot watch for signals", &error))?;
     let variables =
         environment::of(lease, client.socket(), simulation, |name: &str| std::env::var_os(name));
-    let held = Held::start(&environment::filled(command, lease), &variables)?;
+    let view = match manner {
+        Manner::Private => Some(View::of(context, lease)?),
+        Manner::Plain | Manner::Container => None,
+    };
+    let held = Held::start(&environment::filled(command, lease), &variables, view.as_ref())?;
+    // The command is in it now, and keeps it.
+    drop(view);
     let pid = u32::try_from(held.pid().as_raw_nonzero().get()).unwrap_or(0);
     let session = Session {
         context,

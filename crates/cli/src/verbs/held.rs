@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 use rustix::process::{Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 
+use crate::session::private;
 use crate::{Context, Exit, Failure};
 
 /// Options of the hidden verb.
@@ -19,6 +20,9 @@ pub(crate) struct HeldArgs {
     /// Who says so
     #[arg(long)]
     pub(crate) parent: i32,
+    /// The process whose view of the machine the command gets
+    #[arg(long)]
+    pub(crate) view: Option<i32>,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<OsString>,
@@ -29,6 +33,11 @@ pub(crate) fn run(_context: &Context, args: &HeldArgs) -> Result<ExitCode, Failu
     let lost = |error: rustix::io::Errno| {
         Failure::caused("E-HOLD", "cannot hold the command", &io::Error::from(error)).under_run()
     };
+    if let Some(keeper) = args.view {
+        private::enter(keeper)?;
+        // A change of rights makes the kernel forget who the parent is, and hides this process.
+        return private::reenter(args.parent, &args.command);
+    }
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(lost)?;
     if getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(args.parent) {
         return Err(Failure::new("E-HOLD", "whoever started this is gone").exit(Exit::Ours));

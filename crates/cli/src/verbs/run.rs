@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::session::Manner;
 use crate::session::wish::WishArgs;
 use crate::{Context, Failure, session};
 
@@ -24,6 +25,7 @@ use crate::{Context, Failure, session};
         migctl run --gpu-mem 20g --time 2h -- python train.py\n  \
         migctl run --profile 1g.10gb --max-wait 10m -- ./bench --device {uuid}\n  \
         migctl run --profile 2g.20gb --name llm --linger 10m -- ./serve\n  \
+        migctl run --private --profile 1g.10gb -- python serve.py --device 0\n  \
         migctl run --container --gpu-mem 10g -- podman run IMAGE"
 )]
 pub(crate) struct RunArgs {
@@ -33,6 +35,14 @@ pub(crate) struct RunArgs {
     /// The command is `docker run …` or `podman run …`: the lease follows its container
     #[arg(long)]
     pub(crate) container: bool,
+    /// Show the command no device nodes but those of its slices (needs bubblewrap)
+    ///
+    /// In a /dev of its own: /dev/nvidiactl, /dev/nvidia-uvm, its GPUs, and of /dev/nvidia-caps the
+    /// two nodes of each of its slices. For engines that do not take MIG UUIDs: CUDA's index 0 is
+    /// then the first slice that it can open. What NVML lists stays the same. Programs that take
+    /// another user's rights (sudo) do not work in it.
+    #[arg(long, conflicts_with = "container")]
+    pub(crate) private: bool,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -45,5 +55,10 @@ pub(crate) struct RunArgs {
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> {
-    session::run(context, &args.wish, &args.command, args.container).map_err(Failure::under_run)
+    let manner = match (args.container, args.private) {
+        (true, _) => Manner::Container,
+        (false, true) => Manner::Private,
+        (false, false) => Manner::Plain,
+    };
+    session::run(context, &args.wish, &args.command, manner).map_err(Failure::under_run)
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::session::Manner;
 use crate::session::wish::WishArgs;
 use crate::{Context, Failure, session};
 
@@ -25,11 +26,15 @@ pub(crate) struct ShellArgs {
     /// What is wanted
     #[command(flatten)]
     pub(crate) wish: WishArgs,
+    /// Show the shell no device nodes but those of its slices; see `migctl run --help`
+    #[arg(long)]
+    pub(crate) private: bool,
 }
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: ShellArgs) -> Result<ExitCode, Failure> {
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let shell = shell.unwrap_or_else(|| OsString::from("/bin/sh"));
-    session::run(context, &args.wish, &[shell], false).map_err(Failure::under_run)
+    let manner = if args.private { Manner::Private } else { Manner::Plain };
+    session::run(context, &args.wish, &[shell], manner).map_err(Failure::under_run)
 }
