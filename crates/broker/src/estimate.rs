@@ -230,8 +230,13 @@ fn likely(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> 
                 return by_work(state, world, lease, &waiting);
             }
             let (want, count) = (&key.0, key.1);
-            let Some(choices) = world.planner.choose_many(&rooms, want, count, world.forecast)
-            else {
+            let Some(choices) = world.planner.choose_many_by(
+                world.policy.placement,
+                &rooms,
+                want,
+                count,
+                world.forecast,
+            ) else {
                 hopeless.push(key);
                 at += 1;
                 continue;

@@ -101,6 +101,8 @@ pub struct Policy {
     pub hysteresis: Millis,
     /// The most idle slices made ahead of requests on one GPU.
     pub warm_ahead: u32,
+    /// How free places are ranked. The default everywhere; others are for comparison.
+    pub placement: planner::Policy,
     /// How long a GPU may fail to answer before its leases are ended.
     pub failing_for: Millis,
     /// Rules by tenant.
@@ -136,6 +138,7 @@ impl Default for Policy {
             moves_per_hour: 12,
             hysteresis: Millis::from_secs(30),
             warm_ahead: 0,
+            placement: planner::Policy::Scar,
             failing_for: Millis::from_secs(300),
             tenants: BTreeMap::new(),
             default_tenant: TenantRules::default(),

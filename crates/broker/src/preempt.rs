@@ -273,7 +273,13 @@ fn places_without(
                 || !matches!(owner, Owner::Lease(id) if leaving.contains(&id))
         });
     }
-    draft.world.planner.choose_many(&rooms, want, asker.spec.count, draft.world.forecast)
+    draft.world.planner.choose_many_by(
+        draft.world.policy.placement,
+        &rooms,
+        want,
+        asker.spec.count,
+        draft.world.forecast,
+    )
 }
 
 /// The oldest of the leaving leases whose tenant would be left with less than it is guaranteed.

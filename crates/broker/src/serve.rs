@@ -138,7 +138,13 @@ impl Pass {
             return Err(Block::Room);
         }
         let rooms = self.views.rooms(view);
-        let found = world.planner.choose_many(rooms, &wanted, spec.count, world.forecast);
+        let found = world.planner.choose_many_by(
+            world.policy.placement,
+            rooms,
+            &wanted,
+            spec.count,
+            world.forecast,
+        );
         if found.is_none() {
             self.hopeless.push((view, wanted, spec.count));
         }

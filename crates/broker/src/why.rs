@@ -134,7 +134,13 @@ pub(crate) fn cause(
         return Some(words);
     }
     let want = pass.want(world, spec);
-    let free = world.planner.choose_many(pass.views.base(), &want, spec.count, world.forecast);
+    let free = world.planner.choose_many_by(
+        world.policy.placement,
+        pass.views.base(),
+        &want,
+        spec.count,
+        world.forecast,
+    );
     free.and_then(|_| kept_words(state, world, &pass, id, spec))
 }
 

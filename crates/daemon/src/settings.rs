@@ -106,6 +106,7 @@ pub(crate) fn policy(config: &Config) -> Policy {
         moves_per_hour: config.repartition.per_hour,
         hysteresis: config.repartition.hysteresis,
         warm_ahead: config.repartition.warm_ahead,
+        placement: planner::Policy::default(),
         failing_for: config.daemon.failing_for,
         tenants: config.tenants.iter().map(tenant).collect(),
         default_tenant: rules(&config.tenant_defaults),

@@ -32,6 +32,7 @@ pub(crate) struct Arranging<'a> {
     rooms: Vec<Room>,
     want: &'a Want,
     forecast: &'a Forecast,
+    policy: Policy,
     boards: Boards,
     choices: Vec<Choice>,
 }
@@ -42,10 +43,11 @@ impl<'a> Arranging<'a> {
         rooms: &[Room],
         want: &'a Want,
         forecast: &'a Forecast,
+        policy: Policy,
     ) -> Self {
         let boards = planner.tables_of(rooms);
         let (rooms, choices) = (rooms.to_vec(), Vec::new());
-        Self { planner, rooms, want, forecast, boards, choices }
+        Self { planner, rooms, want, forecast, policy, boards, choices }
     }
 
     /// Where `count` slices go, or `None`.
@@ -74,7 +76,7 @@ impl<'a> Arranging<'a> {
     /// One slice more, in one of these rooms, such that `left` more stay possible in all of them.
     fn one(&mut self, only: Option<Vec<usize>>, left: u32) -> Option<()> {
         let Self { rooms, want, boards, forecast, .. } = &*self;
-        let mut decision = Decision::new(rooms, want, boards, forecast, Policy::Scar, left);
+        let mut decision = Decision::new(rooms, want, boards, forecast, self.policy, left);
         decision.only = only;
         let choice = decide(&decision)?;
         self.rooms[choice.room].take(&choice);
@@ -138,7 +140,7 @@ impl<'a> Arranging<'a> {
         profiles[room] = self.want.profile(room);
         let want = Want::of(profiles);
         let Self { rooms, boards, forecast, .. } = &*self;
-        let decision = Decision::new(rooms, &want, boards, forecast, Policy::Scar, left);
+        let decision = Decision::new(rooms, &want, boards, forecast, self.policy, left);
         let choice = decide(&decision)?;
         self.rooms[choice.room].take(&choice);
         self.choices.push(choice);
@@ -156,6 +158,7 @@ impl<'a> Arranging<'a> {
                 rooms: self.rooms.clone(),
                 want: self.want,
                 forecast: self.forecast,
+                policy: self.policy,
                 boards: self.planner.tables_of(&self.rooms),
                 choices: Vec::new(),
             };

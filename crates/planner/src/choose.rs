@@ -317,7 +317,19 @@ impl Planner {
         count: u32,
         forecast: &Forecast,
     ) -> Option<Vec<Choice>> {
-        Arranging::new(self, rooms, want, forecast).choose(count)
+        self.choose_many_by(Policy::Scar, rooms, want, count, forecast)
+    }
+
+    /// The same under another policy.
+    pub fn choose_many_by(
+        &self,
+        policy: Policy,
+        rooms: &[Room],
+        want: &Want,
+        count: u32,
+        forecast: &Forecast,
+    ) -> Option<Vec<Choice>> {
+        Arranging::new(self, rooms, want, forecast, policy).choose(count)
     }
 }
 

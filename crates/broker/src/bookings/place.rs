@@ -154,7 +154,13 @@ fn find_slices(
 ) -> Result<Found, String> {
     let then = rooms_then(state, world, spec, except, asked);
     let wanted = want(&as_request(spec), world, &then);
-    let chosen = world.planner.choose_many(&then, &wanted, spec.count, world.forecast);
+    let chosen = world.planner.choose_many_by(
+        world.policy.placement,
+        &then,
+        &wanted,
+        spec.count,
+        world.forecast,
+    );
     if let Some(choices) = chosen {
         let target = |choice: planner::Choice| SliceTarget {
             key: SliceKey { gpu: then[choice.room].gpu.clone(), placement: choice.part.placement },
