@@ -89,15 +89,14 @@ impl<'r, 'a> Section<'r, 'a> {
         let path = self.path(key);
         self.asked.push(key.to_owned());
         let given = self.reading.overrides.iter().find(|given| given.key == path);
-        let (parsed, place) = match given {
-            Some(given) => (T::parse(&Given::Word(&given.value)), given.place.clone()),
-            None => {
-                let Some((value, place)) = self.find(key) else {
-                    self.note(path, &default, Place::Default);
-                    return default;
-                };
-                (T::parse(&Given::Toml(value.get_ref())), place)
-            }
+        let (parsed, place) = if let Some(given) = given {
+            (T::parse(&Given::Word(&given.value)), given.place.clone())
+        } else {
+            let Some((value, place)) = self.find(key) else {
+                self.note(path, &default, Place::Default);
+                return default;
+            };
+            (T::parse(&Given::Toml(value.get_ref())), place)
         };
         let value = match parsed {
             Ok(value) => value,

@@ -193,13 +193,13 @@ mod tests {
         Proof::begin(Vec::new(), Vec::new(), BTreeSet::from([PathBuf::from(NODE)]))
     }
 
-    fn clean() -> Result<Sight, String> {
-        Ok(Sight::default())
+    fn clean() -> Sight {
+        Sight::default()
     }
 
-    fn opened_by(pid: u32) -> Result<Sight, String> {
+    fn opened_by(pid: u32) -> Sight {
         let open = BTreeMap::from([(PathBuf::from(NODE), BTreeSet::from([pid]))]);
-        Ok(Sight { open, ..Sight::default() })
+        Sight { open, ..Sight::default() }
     }
 
     fn told(proof: Proof) -> Vec<String> {
@@ -213,9 +213,9 @@ mod tests {
     fn one_clean_pass_proves_nothing_and_two_prove_that_nobody_is_there() {
         let mut proof = begun();
         assert!(!proof.is_searched());
-        proof.saw(LEASE, &clean());
+        proof.saw(LEASE, &Ok(clean()));
         assert!(!proof.is_searched() && !proof.is_complete());
-        proof.saw(LEASE, &clean());
+        proof.saw(LEASE, &Ok(clean()));
         assert!(proof.is_complete());
         assert_eq!(told(proof), [""; 0]);
     }
@@ -243,7 +243,7 @@ mod tests {
         ] {
             for number in 1..=56 {
                 let mut proof = begun();
-                proof.saw(LeaseId::new(number), &clean());
+                proof.saw(LeaseId::new(number), &Ok(clean()));
                 proof.saw(LeaseId::new(number), &pass);
                 assert_eq!(told(proof), [words]);
             }
@@ -254,8 +254,8 @@ mod tests {
     fn only_the_lease_whose_node_is_open_is_held() {
         let other = PathBuf::from("/dev/nvidia-caps/nvidia-cap31");
         let mut proof = Proof::begin(Vec::new(), Vec::new(), BTreeSet::from([other]));
-        proof.saw(LEASE, &opened_by(7));
-        proof.saw(LEASE, &opened_by(7));
+        proof.saw(LEASE, &Ok(opened_by(7)));
+        proof.saw(LEASE, &Ok(opened_by(7)));
         assert_eq!(told(proof), [""; 0]);
         let process = ProcessId { pid: 9, start_ticks: 1 };
         let own = BTreeMap::from([(LeaseId::new(2), BTreeMap::from([(process, Hold::Belongs)]))]);
@@ -273,8 +273,8 @@ mod tests {
     fn without_the_driver_s_word_nothing_is_complete_and_its_failure_is_a_reason() {
         let gpu = GpuUuid::new("GPU-1");
         let mut proof = Proof::begin(Vec::new(), vec![gpu.clone()], BTreeSet::new());
-        proof.saw(LEASE, &clean());
-        proof.saw(LEASE, &clean());
+        proof.saw(LEASE, &Ok(clean()));
+        proof.saw(LEASE, &Ok(clean()));
         assert!(proof.is_searched() && !proof.is_complete());
         proof.heard(&gpu, &Err("NVML says: GPU is lost".to_owned()));
         assert!(proof.is_complete());
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn who_was_found_and_has_ended_may_have_handed_on_what_it_held() {
         let mut proof = begun();
-        proof.saw(LEASE, &opened_by(7));
+        proof.saw(LEASE, &Ok(opened_by(7)));
         assert!(proof.is_complete());
         assert_eq!(proof.verdict(|_, _| None), Verdict::Unsettled);
     }

@@ -146,6 +146,7 @@ macro_rules! calls {
     };
 }
 
+#[allow(clippy::wildcard_imports, reason = "the table of functions names any of them")]
 use sim_nvml::types::*;
 sim_nvml::nvml_functions!(calls);
 

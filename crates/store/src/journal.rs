@@ -200,7 +200,7 @@ pub(crate) mod listed {
         limit: u32,
     ) -> Result<Vec<Recorded>, StoreError> {
         let query = "SELECT seq, at, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-        list(connection, path, query, params![after, limit])
+        list(connection, path, query, params![storable(after), limit])
     }
 
     pub(crate) fn newest(
@@ -220,7 +220,7 @@ pub(crate) mod listed {
         lease: LeaseId,
     ) -> Result<Vec<Recorded>, StoreError> {
         let query = "SELECT seq, at, body FROM events WHERE lease = ?1 ORDER BY seq";
-        list(connection, path, query, params![lease.get()])
+        list(connection, path, query, params![storable(lease.get())])
     }
 
     fn list(
@@ -255,7 +255,12 @@ pub(crate) fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
     Ok(Recorded { seq: row.get(0)?, at: Timestamp::from_millis(row.get(1)?), event })
 }
 
-pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+pub(crate) /// The nearest number that SQLite can hold: what callers compare with may be beyond.
+pub(crate) fn storable(number: u64) -> u64 {
+    number.min(i64::MAX as u64)
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use model::{LeaseId, Timestamp};
 use rusqlite::{Connection, OpenFlags, params};
 
-use crate::journal::{Recorded, StoreError, explain, recorded};
+use crate::journal::{Recorded, StoreError, explain, recorded, storable};
 
 /// The beginning of the body of an event that ends a lease; there is an index of these (see the
 /// steps of `migrate`).
@@ -61,8 +61,8 @@ impl Past {
              AND seq < ?1 AND at >= ?2 ORDER BY seq DESC LIMIT ?3",
             ENDED.len()
         );
-        let before = before.min(i64::MAX as u64);
-        self.closed(&query, params![before, since.as_millis(), limit])
+        let (before, since) = (storable(before), storable(since.as_millis()));
+        self.closed(&query, params![before, since, limit])
     }
 
     /// The lease of that number, if it is over.
@@ -75,7 +75,7 @@ impl Past {
              AND substr(body, 1, {}) = '{ENDED}' ORDER BY seq LIMIT 1",
             ENDED.len()
         );
-        Ok(self.closed(&query, params![lease.get()])?.pop())
+        Ok(self.closed(&query, params![storable(lease.get())])?.pop())
     }
 
     fn closed(
@@ -102,7 +102,7 @@ impl Past {
                           OR body LIKE '{\"kind\":\"predicted\"%'
                           OR body LIKE '{\"kind\":\"displaced\"%')
                      ORDER BY seq";
-        self.list(query, params![lease.get(), end])
+        self.list(query, params![storable(lease.get()), end])
     }
 
     fn list(

@@ -36,7 +36,7 @@ fn a_holder_that_agrees_is_stopped_and_gets_another_slice() {
     let command = rig.run_on(id, true, Some(Stage::Term));
     rig.command(Command::Attach { lease: id, by: peer(1), command }).unwrap();
     rig.tick(Millis::from_secs(10));
-    rig.command(Command::Cordon { gpu: gpu.clone(), drain: false, why: "".into(), by: PEER })
+    rig.command(Command::Cordon { gpu: gpu.clone(), drain: false, why: String::new(), by: PEER })
         .unwrap();
     let reason = NoticeReason::Drained { gpu: gpu.clone() };
     given(&mut rig, id, reason.clone());
@@ -68,7 +68,7 @@ fn a_displaced_request_waits_however_impatient_it_was() {
     let mut rig = Rig::new(&[A100]);
     let id = restartable(&mut rig);
     let gpu = rig.observed.gpus[0].uuid.clone();
-    rig.command(Command::Cordon { gpu: gpu.clone(), drain: false, why: "".into(), by: PEER })
+    rig.command(Command::Cordon { gpu: gpu.clone(), drain: false, why: String::new(), by: PEER })
         .unwrap();
     let reason = drained(&rig);
     given(&mut rig, id, reason);

@@ -112,7 +112,7 @@ pub(crate) struct Followed {
 impl Followed {
     /// Whether the daemon follows the container; the words say why it refused. A command that went
     /// to the background has only just started its container.
-    pub(crate) async fn is_known(self, detached: bool) -> (bool, Option<String>) {
+    pub(crate) async fn known(self, detached: bool) -> (bool, Option<String>) {
         let patience = if detached { Duration::from_secs(10) } else { Duration::ZERO };
         let mut task = self.task;
         let refused = tokio::time::timeout(patience, &mut task).await;
@@ -213,10 +213,7 @@ mod tests {
             let marked = Marked::of(&words(line)).unwrap();
             assert_eq!(marked.cidfile, Path::new("/tmp/x"));
             assert!(!marked.detached);
-            assert_eq!(
-                marked.command.iter().filter(|word| *word == "--cidfile").count() <= 1,
-                true
-            );
+            assert!(marked.command.iter().filter(|word| *word == "--cidfile").count() <= 1);
         }
     }
 

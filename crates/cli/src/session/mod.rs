@@ -133,7 +133,7 @@ async fn lives_on(
     marked: &Marked,
     followed: Followed,
 ) -> bool {
-    let (known, refused) = followed.is_known(marked.detached).await;
+    let (known, refused) = followed.known(marked.detached).await;
     if let Some(why) = refused {
         let line = format!("migctl: {}: the container is not followed: {}", lease.id, clean(&why));
         context.output.warn(&line);

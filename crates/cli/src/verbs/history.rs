@@ -170,12 +170,11 @@ fn story(lease: &PastLease, zone: &TimeZone) -> Vec<String> {
             .peak_memory_mib
             .map(|peak| ("peak", format!("{} of {}", mib(peak), mib(receipt.memory_mib))));
         facts.extend(peak);
-        let used = if metered.observed_ms == 0 {
-            String::from("unknown")
-        } else {
-            let percent = metered.busy_ms.saturating_mul(100) / metered.observed_ms;
-            format!("{percent} % of the {} observed", Millis::new(metered.observed_ms))
-        };
+        let percent = metered.busy_ms.saturating_mul(100).checked_div(metered.observed_ms);
+        let used = percent.map_or_else(
+            || String::from("unknown"),
+            |percent| format!("{percent} % of the {} observed", Millis::new(metered.observed_ms)),
+        );
         facts.push(("used", used));
         facts.extend(receipt.advice.as_deref().map(|advice| ("next time", clean(advice))));
     }
