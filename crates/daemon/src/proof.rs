@@ -226,7 +226,7 @@ mod tests {
             let mut proof = begun();
             for pass in passes {
                 if !proof.is_searched() {
-                    proof.saw(LEASE, &pass);
+                    proof.saw(LEASE, &Ok(pass));
                 }
             }
             assert_eq!(told(proof), ["7 has its device open"]);
@@ -288,6 +288,7 @@ mod tests {
             let nodes = BTreeSet::from([PathBuf::from(NODE)]);
             let mut proof = Proof::begin(Vec::new(), vec![gpu.clone()], nodes);
             proof.without_driver(&gpu);
+            let pass = Ok(pass);
             proof.saw(LEASE, &pass);
             proof.saw(LEASE, &pass);
             assert!(proof.is_complete());

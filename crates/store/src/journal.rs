@@ -255,12 +255,12 @@ pub(crate) fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
     Ok(Recorded { seq: row.get(0)?, at: Timestamp::from_millis(row.get(1)?), event })
 }
 
-pub(crate) /// The nearest number that SQLite can hold: what callers compare with may be beyond.
+/// The nearest number that SQLite can hold: what callers compare with may be beyond.
 pub(crate) fn storable(number: u64) -> u64 {
     number.min(i64::MAX as u64)
 }
 
-fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

@@ -39,7 +39,8 @@ pub(crate) struct RunArgs {
     ///
     /// In a /dev of its own: /dev/nvidiactl, /dev/nvidia-uvm, its GPUs, and of /dev/nvidia-caps the
     /// two nodes of each of its slices. For engines that do not take MIG UUIDs: CUDA's index 0 is
-    /// then the first slice that it can open. What NVML lists stays the same. Programs that take
+    /// then the first slice that it can open (not yet seen on hardware). What NVML lists stays the
+    /// same. Programs that take
     /// another user's rights (sudo) do not work in it.
     #[arg(long, conflicts_with = "container")]
     pub(crate) private: bool,

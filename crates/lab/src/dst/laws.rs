@@ -205,7 +205,7 @@ mod tests {
 
     use broker::{Command, State};
     use broker::{GpuSelector, Holder, Patience, Policy, Reply, RequestSpec, Terms, Wanted};
-    use model::{Millis, Placement, Tenant, Uid};
+    use model::{Placement, Tenant, Uid};
     use planner::Planner;
     use sim_gpu::HostSpec;
 
