@@ -200,7 +200,7 @@ pub(crate) mod listed {
         limit: u32,
     ) -> Result<Vec<Recorded>, StoreError> {
         let query = "SELECT seq, at, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-        list(connection, path, query, params![storable(after), limit])
+        list(connection, path, query, params![super::storable(after), limit])
     }
 
     pub(crate) fn newest(
@@ -220,7 +220,7 @@ pub(crate) mod listed {
         lease: LeaseId,
     ) -> Result<Vec<Recorded>, StoreError> {
         let query = "SELECT seq, at, body FROM events WHERE lease = ?1 ORDER BY seq";
-        list(connection, path, query, params![storable(lease.get())])
+        list(connection, path, query, params![super::storable(lease.get())])
     }
 
     fn list(
