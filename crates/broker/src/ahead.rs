@@ -249,7 +249,11 @@ fn helps(draft: &Draft<'_>, asker: &Lease, leaving: &Lease) -> bool {
     let view = views.of(state, world, Some(asker.id), &asker.spec);
     let mut then = views.rooms(view).to_vec();
     let wanted = want(&asker.spec, world, &then);
-    if world.planner.choose_many(&then, &wanted, asker.spec.count, world.forecast).is_some() {
+    if world
+        .planner
+        .choose_many_by(world.policy.placement, &then, &wanted, asker.spec.count, world.forecast)
+        .is_some()
+    {
         // It is not for room that it waits.
         return false;
     }
@@ -263,7 +267,13 @@ fn helps(draft: &Draft<'_>, asker: &Lease, leaving: &Lease) -> bool {
     }
     for spec in [&asker.spec, &leaving.spec] {
         let wanted = want(spec, world, &then);
-        let choices = world.planner.choose_many(&then, &wanted, spec.count, world.forecast);
+        let choices = world.planner.choose_many_by(
+            world.policy.placement,
+            &then,
+            &wanted,
+            spec.count,
+            world.forecast,
+        );
         let Some(choices) = choices else { return false };
         for choice in &choices {
             then[choice.room].take(choice);

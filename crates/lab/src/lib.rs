@@ -8,6 +8,7 @@
 //! | [`Bench`] | a machine: the simulated driver behind the real one, processes, who made what |
 //! | [`Room`] | a daemon on a bench: the actor's order of things, executions, effects, crashes |
 //! | [`dst`] | random users and faults by seed, the laws checked after every act, shrinking |
+//! | [`week`] | a week of people and services, beside what else one could do with the machine |
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -20,6 +21,7 @@ mod chance;
 pub mod dst;
 mod processes;
 mod room;
+pub mod week;
 
 pub use bench::{Bench, BenchError, Made, Origin, Spot};
 pub use chance::Chance;

@@ -5,6 +5,7 @@
 mod architecture;
 mod docs;
 mod dst;
+mod week;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ usage: cargo xtask VERB
 verbs:
   architecture   check the arrows between crates, what pure crates may use, and lint tables
   dst            simulate users and faults by seed, and check the laws after every act
+  week           a week on a DGX A100 in virtual time, beside what else one could do with it
   docs           write the pages that are made from the code, and check that of error codes
 ";
 
@@ -24,6 +26,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     if std::env::args().nth(1).as_deref() == Some("dst") {
         return dst::run(arguments.skip(1));
+    }
+    if std::env::args().nth(1).as_deref() == Some("week") {
+        return week::run(arguments.skip(1));
     }
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("architecture"), None) => architecture(),

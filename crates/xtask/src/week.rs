@@ -1,0 +1,147 @@
+//! `cargo xtask week`: the week on a DGX A100 in virtual time, as tables or JSON.
+//!
+//! Must never write a page that other seeds or options made.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, anyhow, bail};
+use lab::week::{COLUMNS, Outcome, Scenario, markdown, run as live};
+
+const USAGE: &str = "\
+usage: cargo xtask week [OPTIONS]
+
+  --seed N      this seed alone
+  --seeds N     seeds 1 to N (default 5)
+  --days N      so many days from Monday (default 7)
+  --users N     so many users (default 60)
+  --json        as JSON
+  --write       write the tables into docs/week.md (default seeds, days and users only)
+";
+
+/// Between these the tables stand in the page.
+const MARKS: (&str, &str) =
+    ("<!-- made by `cargo xtask week --write` -->\n", "<!-- end of what is made -->\n");
+
+struct Options {
+    seeds: Vec<u64>,
+    days: u64,
+    users: u32,
+    json: bool,
+    write: bool,
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<Options>> {
+    let mut options =
+        Options { seeds: (1..=5).collect(), days: 7, users: 60, json: false, write: false };
+    let mut plain = true;
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().with_context(|| format!("{argument} wants a value"));
+        match argument.as_str() {
+            "--seed" => options.seeds = vec![value()?.parse()?],
+            "--seeds" => options.seeds = (1..=value()?.parse()?).collect(),
+            "--days" => options.days = value()?.parse()?,
+            "--users" => options.users = value()?.parse()?,
+            "--json" => options.json = true,
+            "--write" => options.write = true,
+            "--help" | "-h" => return Ok(None),
+            other => bail!("`{other}` is no option of week"),
+        }
+        plain &= matches!(argument.as_str(), "--json" | "--write");
+    }
+    if options.write && !plain {
+        bail!("--write takes the default seeds, days and users");
+    }
+    Ok(Some(options))
+}
+
+/// Lives through the weeks; the exit status is 1 if a law is broken.
+pub(crate) fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<ExitCode> {
+    let options = match parse(arguments) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            io::stdout().write_all(USAGE.as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => {
+            io::stderr().write_all(format!("{error:#}\n{USAGE}").as_bytes())?;
+            return Ok(ExitCode::from(3));
+        }
+    };
+    let begun = Instant::now();
+    let outcomes = all(&options)?;
+    writeln!(io::stderr(), "{} weeks in {:.1} s", outcomes.len(), begun.elapsed().as_secs_f64())?;
+    let mut out = io::stdout().lock();
+    if options.json {
+        serde_json::to_writer_pretty(&mut out, &outcomes)?;
+        writeln!(out)?;
+    } else if options.write {
+        let page = page()?;
+        let old = std::fs::read_to_string(&page).context("docs/week.md cannot be read")?;
+        std::fs::write(&page, put(&old, &markdown(&outcomes))?)?;
+        writeln!(out, "docs/week.md: written")?;
+    } else {
+        out.write_all(markdown(&outcomes).as_bytes())?;
+    }
+    let mut broken = false;
+    for outcome in &outcomes {
+        for (name, column) in COLUMNS.iter().zip(&outcome.columns) {
+            for law in column.violations.iter().take(3) {
+                writeln!(io::stderr(), "seed {}, {name}: {law}", outcome.seed)?;
+                broken = true;
+            }
+        }
+    }
+    Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Each seed on a thread of its own, as many at once as there are processors.
+fn all(options: &Options) -> anyhow::Result<Vec<Outcome>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut outcomes = Vec::new();
+    for seeds in options.seeds.chunks(threads) {
+        let done: Vec<anyhow::Result<Outcome>> = std::thread::scope(|scope| {
+            let running: Vec<_> = seeds
+                .iter()
+                .map(|seed| {
+                    let scenario =
+                        Scenario { seed: *seed, days: options.days, users: options.users };
+                    scope.spawn(move || live(&scenario).map_err(|error| anyhow!("{error}")))
+                })
+                .collect();
+            let done = running.into_iter();
+            done.map(|one| one.join().unwrap_or_else(|_| Err(anyhow!("a week panicked")))).collect()
+        });
+        for outcome in done {
+            outcomes.push(outcome?);
+        }
+    }
+    Ok(outcomes)
+}
+
+fn page() -> anyhow::Result<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let root = root.ancestors().nth(2).context("the workspace has no root")?;
+    Ok(root.join("docs/week.md"))
+}
+
+/// The page with other tables between its marks.
+fn put(old: &str, tables: &str) -> anyhow::Result<String> {
+    let (before, rest) = old.split_once(MARKS.0).context("docs/week.md lacks its first mark")?;
+    let (_, after) = rest.split_once(MARKS.1).context("docs/week.md lacks its last mark")?;
+    Ok(format!("{before}{}{tables}{}{after}", MARKS.0, MARKS.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_put_between_the_marks() {
+        let old = format!("a\n{}old\n{}b\n", MARKS.0, MARKS.1);
+        assert_eq!(put(&old, "new\n").unwrap(), format!("a\n{}new\n{}b\n", MARKS.0, MARKS.1));
+        assert!(put("nothing", "new").is_err());
+    }
+}
