@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use model::{BookingId, GpuUuid, LeaseId, PlacedProfile, Timestamp};
+use model::{BookingId, GpuUuid, LeaseId, Millis, PlacedProfile, Timestamp};
 use planner::{Choice, Room};
 
 use crate::command::World;
@@ -25,6 +25,9 @@ pub(crate) enum Whose {
     /// For whoever uses the booking.
     Booked(BookingId),
 }
+
+/// What a preemptible lease should have at least of a place that is kept for somebody else.
+const WORTH_ENTERING: Millis = Millis::from_secs(300);
 
 /// Places kept for somebody.
 #[derive(Debug, Clone)]
@@ -73,6 +76,14 @@ pub(crate) fn kept(state: &State, world: &World<'_>) -> Vec<Kept> {
 }
 
 impl Kept {
+    /// Whether they are needed so late that a preemptible lease may have them until then. One that
+    /// was let in and told to leave at once would come back, and go, for ever.
+    fn is_far_off(&self, world: &World<'_>) -> bool {
+        let told = world.policy.notice.get().saturating_add(world.policy.grace.get());
+        let worth = world.now.plus(Millis::new(told)).plus(WORTH_ENTERING);
+        self.from.is_none_or(|from| from > worth)
+    }
+
     /// Whether these places are closed to a request; `id` is its number, where it has one.
     pub(crate) fn closed_to(
         &self,
@@ -86,7 +97,10 @@ impl Kept {
             end.zip(self.from).is_some_and(|(end, from)| end <= from)
         };
         match self.whose {
-            Whose::Reserved(lease) => Some(lease) != id && !spec.terms.preemptible && !in_time(),
+            Whose::Reserved(lease) => {
+                let passes = spec.terms.preemptible && self.is_far_off(world);
+                Some(lease) != id && !passes && !in_time()
+            }
             Whose::Promised(lease) => Some(lease) != id,
             Whose::Booked(booking) => !may_use(state, spec, booking) && !in_time(),
         }

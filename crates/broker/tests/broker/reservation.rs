@@ -215,3 +215,27 @@ fn what_is_let_in_never_delays_the_reservation() {
         }
     }
 }
+
+/// One that was let in, told to leave at once and started anew would come back to the same place,
+/// and go, for ever.
+#[test]
+fn who_may_be_preempted_is_not_let_in_shortly_before_the_room_is_needed() {
+    let mut rig = Rig::new(&["a30"]);
+    let mut first = rig.spec(1, "2g.12gb");
+    first.time = Some(Millis::from_secs(100));
+    rig.request(first).unwrap();
+    rig.settle();
+    let large = rig.ask(2, "4g.24gb");
+    rig.tick(rig.policy.drain_after);
+    rig.settle();
+    assert_eq!(reserved(&rig).map(|(lease, ..)| lease), Some(large));
+    let mut yielding = rig.spec(3, "1g.6gb");
+    yielding.terms.preemptible = true;
+    yielding.terms.restartable = true;
+    let yielding = rig.request(yielding).unwrap();
+    rig.settle();
+    assert!(rig.is_queued(yielding), "the room is needed within the minute");
+    rig.tick(Millis::from_secs(100));
+    rig.settle();
+    assert!(rig.is_active(large));
+}
