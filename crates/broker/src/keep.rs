@@ -98,7 +98,12 @@ impl Kept {
         };
         match self.whose {
             Whose::Reserved(lease) => {
-                let passes = spec.terms.preemptible && self.is_far_off(world);
+                // Of two that may be preempted, neither leaves for the other.
+                let yields = state.lease(lease).is_some_and(|asker| {
+                    let (its, terms) = (&asker.spec.terms, &spec.terms);
+                    !its.preemptible || terms.priority < its.priority
+                });
+                let passes = spec.terms.preemptible && yields && self.is_far_off(world);
                 Some(lease) != id && !passes && !in_time()
             }
             Whose::Promised(lease) => Some(lease) != id,

@@ -323,6 +323,8 @@ fn for_reservation(draft: &mut Draft<'_>) {
         let later = lease.granted_at.is_some_and(|at| at >= kept.since);
         let lower =
             its.priority < mine.priority || (!mine.preemptible && its.priority == mine.priority);
+        // Two that may be preempted would drive each other out for ever.
+        let later = later && !mine.preemptible;
         if its.preemptible && (later || lower) {
             if matches!(lease.phase, Phase::Active { .. }) && !is_told(lease) {
                 leaving.push(lease.id);
