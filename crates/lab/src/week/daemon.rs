@@ -395,7 +395,7 @@ impl Daemon {
         let of = |live: &Live| memory(live.slices) * u64::from(live.count);
         let has = |id: &LeaseId| {
             let held = |lease: &&Lease| lease.spec.tenant == tenant && lease.phase != Phase::Queued;
-            state.lease(*id).filter(held).is_some()
+            state.lease(*id).as_ref().is_some_and(held)
         };
         let held: u64 = self.live.iter().filter(|(id, _)| has(id)).map(|(_, live)| of(live)).sum();
         held + memory(work.slices) * u64::from(work.count) > cap.get()

@@ -150,7 +150,8 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
 }
 
 fn wait_rows(text: &mut String, outcomes: &[Outcome]) {
-    let kinds: [(&str, fn(&Waits) -> f64); 4] = [
+    type Figure = fn(&Waits) -> f64;
+    let kinds: [(&str, Figure); 4] = [
         ("wait, mean minutes", |waits| waits.mean),
         ("wait, P50 minutes", |waits| waits.p50),
         ("wait, P95 minutes", |waits| waits.p95),
