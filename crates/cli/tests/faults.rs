@@ -89,7 +89,7 @@ fn a_daemon_that_dies_inside_a_driver_call_leaves_nothing_behind() {
             let run = server.start(&["--profile", "2g.12gb", "--name", "job", "--", "true"]);
             wait_for("the daemon to die", || server.daemon().is_none().then_some(()));
             server.lab.ok(&["sim", "fault", "clear"]);
-            server.start_daemon(&[]);
+            server.revive_daemon();
             let output = run.wait_with_output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{call}, {moment}: {said}");

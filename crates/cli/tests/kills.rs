@@ -139,16 +139,6 @@ fn uuids(lease: &Value) -> Vec<String> {
     slices.iter().map(|slice| slice["uuid"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Starts a daemon, unless one of the users was faster.
-fn revive(server: &Server) {
-    let mut command = server.lab.command(&["daemon", "--detached"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    thread::spawn(move || child.wait());
-    // `status` would do without a daemon.
-    wait_for("a daemon to answer", || server.lab.run(&["events"]).status.success().then_some(()));
-}
-
 /// Everything acknowledged is there with its slices, and no slice has two leases.
 fn nothing_is_lost(server: &Server, acknowledged: &BTreeMap<String, Vec<String>>, ledger: &Ledger) {
     let leases = server.leases();
@@ -191,7 +181,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_orphaned_however_often_the_daemon
             wait_for("the daemon to be gone", || (!runs(pid)).then_some(()));
         }
         thread::sleep(Duration::from_millis(chance.below(150)));
-        revive(&server);
+        server.revive_daemon();
         nothing_is_lost(&server, &acknowledged, &ledger);
     }
     let served = load.end();

@@ -75,6 +75,17 @@ impl Server {
         });
     }
 
+    /// Starts a daemon, unless one of the users was faster: a `migctl run` whose daemon died in the
+    /// middle of its call starts another one by itself.
+    pub fn revive_daemon(&self) {
+        let mut command = self.lab.command(&["daemon", "--detached"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::spawn(move || child.wait());
+        // `status` would do without a daemon.
+        wait_for("a daemon to answer", || self.lab.run(&["events"]).status.success().then_some(()));
+    }
+
     /// The machine as `status --json` tells.
     pub fn status(&self) -> Value {
         self.lab.json(&["status"])
