@@ -6,11 +6,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use broker::TenantRules;
 use model::Millis;
 
-use crate::rules::{
-    FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, TenantRules, Window,
-};
+use crate::rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
 
 /// All that a file may say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -20,8 +20,5 @@ pub use fault::{Fault, Faults, Place};
 pub use general::{
     Access, Admins, Cdi, Config, DaemonKeys, Durability, Enforce, Journal, Limits, LogLevel, Tcp,
 };
-pub use rules::{
-    Amount, FairShare, Preemption, Priority, Queue, Reclaim, Repartition, Requests, Tenant,
-    TenantRules, Window,
-};
+pub use rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
 pub use sources::{Change, Effective, Entry, Override, Sources, default_path};

@@ -2,15 +2,13 @@
 //!
 //! Must never accept names that cannot be told apart.
 
+use broker::{Amount, TenantRules};
 use model::Millis;
 
 use crate::calendar::{Clock, Days, Hours};
 use crate::fault::Place;
 use crate::general::{Access, Admins, Cdi, Config, DaemonKeys, Journal, Limits, Tcp};
-use crate::rules::{
-    Amount, FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, TenantRules,
-    Window,
-};
+use crate::rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
 use crate::section::Section;
 use crate::value::{Given, Value, quoted};
 
@@ -174,7 +172,7 @@ fn tenant_rules(section: &mut Section<'_, '_>, default: TenantRules) -> TenantRu
         default_expect: section.checked("default_expect", default.default_expect, lasting_or_none),
         max_priority: section.get("max_priority", default.max_priority),
         idle_limit: default.idle_limit,
-        may_hold_idle: section.get("may_hold_idle", default.may_hold_idle),
+        may_stay_idle: section.get("may_hold_idle", default.may_stay_idle),
         may_book: section.get("may_book", default.may_book),
     };
     let times = rules.default_time.zip(rules.max_time);

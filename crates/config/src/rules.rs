@@ -2,8 +2,8 @@
 //!
 //! Must never mean something else than `docs/config.md` says of the key of the same name.
 
-use broker::GpuSelector;
-use model::{MemoryMib, Millis, ProfileName};
+use broker::{GpuSelector, TenantRules};
+use model::{Millis, ProfileName};
 
 use crate::calendar::Hours;
 
@@ -96,69 +96,6 @@ pub struct Repartition {
 impl Default for Repartition {
     fn default() -> Self {
         Self { per_hour: 12, hysteresis: Millis::from_secs(30), warm_ahead: 0 }
-    }
-}
-
-/// The rank of a request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// After everybody else.
-    Low,
-    /// As most.
-    #[default]
-    Normal,
-    /// Before others.
-    High,
-}
-
-/// An amount of slices and memory; what is `None` does not bind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Amount {
-    /// Slices; a whole GPU counts as the most slices it could be cut into.
-    pub slices: Option<u32>,
-    /// Usable memory.
-    pub memory: Option<MemoryMib>,
-}
-
-/// What holds for a tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TenantRules {
-    /// Its share of the machine against the others'.
-    pub weight: u32,
-    /// What it gets back from borrowers when it wants it.
-    pub guaranteed: Amount,
-    /// What it never exceeds.
-    pub cap: Amount,
-    /// Hard limit of leases whose owner named none.
-    pub default_time: Option<Millis>,
-    /// The longest hard limit it may ask for.
-    pub max_time: Option<Millis>,
-    /// Estimate for leases whose owner named none.
-    pub default_expect: Option<Millis>,
-    /// The best rank its members may ask for.
-    pub max_priority: Priority,
-    /// After which idle time its leases are warned; `None`: never.
-    pub idle_limit: Option<Millis>,
-    /// Whether its members may ask that an idle lease stays.
-    pub may_hold_idle: bool,
-    /// Whether its members may book.
-    pub may_book: bool,
-}
-
-impl Default for TenantRules {
-    fn default() -> Self {
-        Self {
-            weight: 1,
-            guaranteed: Amount::default(),
-            cap: Amount::default(),
-            default_time: None,
-            max_time: None,
-            default_expect: None,
-            max_priority: Priority::Normal,
-            idle_limit: None,
-            may_hold_idle: true,
-            may_book: true,
-        }
     }
 }
 

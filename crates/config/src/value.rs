@@ -4,13 +4,12 @@
 
 use std::path::PathBuf;
 
-use broker::GpuSelector;
+use broker::{GpuSelector, Priority};
 use model::{MemoryMib, MemoryRequest, Millis, ProfileName};
 use toml::de::DeValue;
 
 use crate::calendar::Hours;
 use crate::general::{Durability, Enforce, LogLevel};
-use crate::rules::Priority;
 
 /// A value as somebody gave it.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use broker::{Amount, Policy, Priority, TenantRules};
+use broker::Policy;
 use config::{Config, Effective, Sources};
 use host::{Groups, Users};
 use model::{Tenant, Timestamp};
@@ -87,7 +87,7 @@ fn members(config: &Config) -> Members {
 
 /// The broker's rules.
 pub(crate) fn policy(config: &Config) -> Policy {
-    let tenant = |tenant: &config::Tenant| (Tenant::new(tenant.name.clone()), rules(&tenant.rules));
+    let tenant = |tenant: &config::Tenant| (Tenant::new(tenant.name.clone()), tenant.rules.clone());
     Policy {
         auto_mig: config.daemon.auto_mig,
         grace: config.daemon.grace,
@@ -109,27 +109,7 @@ pub(crate) fn policy(config: &Config) -> Policy {
         placement: planner::Policy::default(),
         failing_for: config.daemon.failing_for,
         tenants: config.tenants.iter().map(tenant).collect(),
-        default_tenant: rules(&config.tenant_defaults),
-    }
-}
-
-fn rules(rules: &config::TenantRules) -> TenantRules {
-    let amount = |amount: config::Amount| Amount { slices: amount.slices, memory: amount.memory };
-    TenantRules {
-        weight: rules.weight,
-        guaranteed: amount(rules.guaranteed),
-        cap: amount(rules.cap),
-        default_time: rules.default_time,
-        max_time: rules.max_time,
-        default_expect: rules.default_expect,
-        max_priority: match rules.max_priority {
-            config::Priority::Low => Priority::Low,
-            config::Priority::Normal => Priority::Normal,
-            config::Priority::High => Priority::High,
-        },
-        idle_limit: rules.idle_limit,
-        may_stay_idle: rules.may_hold_idle,
-        may_book: rules.may_book,
+        default_tenant: config.tenant_defaults.clone(),
     }
 }
 
