@@ -107,30 +107,6 @@ impl Journal {
             .collect())
     }
 
-    /// Events with a number above `after`, oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`].
-    pub fn after(&self, after: u64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
-        listed::after(&self.connection, &self.path, after, limit)
-    }
-
-    /// The newest `limit` events, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`].
-    pub fn newest(&self, limit: u32) -> Result<Vec<Recorded>, StoreError> {
-        listed::newest(&self.connection, &self.path, limit)
-    }
-
-    /// The events of one lease, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`].
-    pub fn of_lease(&self, lease: LeaseId) -> Result<Vec<Recorded>, StoreError> {
-        listed::of_lease(&self.connection, &self.path, lease)
-    }
-
     /// The lease an idempotency key led to, if it was used since `not_before`.
     ///
     /// # Errors
@@ -181,58 +157,6 @@ impl Journal {
 
     pub(crate) fn explain(&self, what: &'static str, error: rusqlite::Error) -> StoreError {
         explain(&self.path, what, &error)
-    }
-}
-
-/// Lists of events, for the writer and for readers.
-pub(crate) mod listed {
-    use std::path::Path;
-
-    use model::LeaseId;
-    use rusqlite::{Connection, params};
-
-    use super::{Recorded, StoreError, explain, recorded};
-
-    pub(crate) fn after(
-        connection: &Connection,
-        path: &Path,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        let query = "SELECT seq, at, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-        list(connection, path, query, params![super::storable(after), limit])
-    }
-
-    pub(crate) fn newest(
-        connection: &Connection,
-        path: &Path,
-        limit: u32,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        let query = "SELECT seq, at, body FROM events ORDER BY seq DESC LIMIT ?1";
-        let mut events = list(connection, path, query, params![limit])?;
-        events.reverse();
-        Ok(events)
-    }
-
-    pub(crate) fn of_lease(
-        connection: &Connection,
-        path: &Path,
-        lease: LeaseId,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        let query = "SELECT seq, at, body FROM events WHERE lease = ?1 ORDER BY seq";
-        list(connection, path, query, params![super::storable(lease.get())])
-    }
-
-    fn list(
-        connection: &Connection,
-        path: &Path,
-        query: &str,
-        params: impl rusqlite::Params,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        let explain = |error| explain(path, "read", &error);
-        let mut statement = connection.prepare_cached(query).map_err(explain)?;
-        let rows = statement.query_map(params, recorded).map_err(explain)?;
-        rows.collect::<Result<Vec<_>, _>>().map_err(explain)
     }
 }
 

@@ -15,6 +15,6 @@ mod retention;
 pub use journal::{Journal, Recorded, StoreError};
 pub use ledger::{AuditRecord, KeptAnswer, Ledger, TokenRecord};
 pub use open::{Durability, Opened, SetAside, open};
-pub use past::{Closed, Past};
+pub use past::Closed;
 pub use reader::Reader;
 pub use retention::check;

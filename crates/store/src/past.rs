@@ -1,13 +1,12 @@
 //! Leases that are over, read beside the writer.
 //!
-//! Must never write, nor make whoever writes the journal wait: it has a connection of its own.
-
-use std::path::{Path, PathBuf};
+//! Must never write.
 
 use model::{LeaseId, Timestamp};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::params;
 
-use crate::journal::{Recorded, StoreError, explain, recorded, storable};
+use crate::journal::{Recorded, StoreError, storable};
+use crate::reader::Reader;
 
 /// The beginning of the body of an event that ends a lease; there is an index of these (see the
 /// steps of `migrate`).
@@ -22,29 +21,7 @@ pub struct Closed {
     pub life: Vec<Recorded>,
 }
 
-/// A reader of the journal.
-#[derive(Debug)]
-pub struct Past {
-    connection: Connection,
-    path: PathBuf,
-}
-
-impl Past {
-    /// Opens a journal for reading.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`].
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)
-            .and_then(|connection| {
-                connection.busy_timeout(std::time::Duration::from_secs(2))?;
-                Ok(connection)
-            })
-            .map_err(|error| explain(path, "opened", &error))?;
-        Ok(Self { connection, path: path.to_owned() })
-    }
-
+impl Reader {
     /// Leases that ended at `since` or later, by an event with a number below `before`; newest
     /// first, at most `limit`.
     ///
@@ -69,7 +46,7 @@ impl Past {
     ///
     /// # Errors
     /// [`StoreError::Unusable`].
-    pub fn lease(&self, lease: LeaseId) -> Result<Option<Closed>, StoreError> {
+    pub fn ended_lease(&self, lease: LeaseId) -> Result<Option<Closed>, StoreError> {
         let query = format!(
             "SELECT seq, at, body FROM events WHERE lease = ?1
              AND substr(body, 1, {}) = '{ENDED}' ORDER BY seq LIMIT 1",
@@ -103,16 +80,5 @@ impl Past {
                           OR body LIKE '{\"kind\":\"displaced\"%')
                      ORDER BY seq";
         self.list(query, params![storable(lease.get()), end])
-    }
-
-    fn list(
-        &self,
-        query: &str,
-        params: impl rusqlite::Params,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        let unreadable = |error| explain(&self.path, "read", &error);
-        let mut statement = self.connection.prepare_cached(query).map_err(unreadable)?;
-        let rows = statement.query_map(params, recorded).map_err(unreadable)?;
-        rows.collect::<Result<Vec<_>, _>>().map_err(unreadable)
     }
 }

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use model::LeaseId;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, params};
 
-use crate::journal::{Journal, Recorded, StoreError, explain, listed};
+use crate::journal::{Journal, Recorded, StoreError, explain, recorded, storable};
 
 /// A reader of one journal; what was committed when it asks is what it sees.
 #[derive(Debug)]
@@ -27,7 +27,11 @@ impl Journal {
 }
 
 impl Reader {
-    fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens a journal for reading, on a connection of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
             connection.busy_timeout(std::time::Duration::from_secs(2))?;
@@ -42,7 +46,8 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Unusable`].
     pub fn after(&self, after: u64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
-        listed::after(&self.connection, &self.path, after, limit)
+        let query = "SELECT seq, at, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        self.list(query, params![storable(after), limit])
     }
 
     /// The newest `limit` events, oldest first.
@@ -50,7 +55,10 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Unusable`].
     pub fn newest(&self, limit: u32) -> Result<Vec<Recorded>, StoreError> {
-        listed::newest(&self.connection, &self.path, limit)
+        let query = "SELECT seq, at, body FROM events ORDER BY seq DESC LIMIT ?1";
+        let mut events = self.list(query, params![limit])?;
+        events.reverse();
+        Ok(events)
     }
 
     /// The events of one lease, oldest first.
@@ -58,6 +66,18 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Unusable`].
     pub fn of_lease(&self, lease: LeaseId) -> Result<Vec<Recorded>, StoreError> {
-        listed::of_lease(&self.connection, &self.path, lease)
+        let query = "SELECT seq, at, body FROM events WHERE lease = ?1 ORDER BY seq";
+        self.list(query, params![storable(lease.get())])
+    }
+
+    pub(crate) fn list(
+        &self,
+        query: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let explain = |error| explain(&self.path, "read", &error);
+        let mut statement = self.connection.prepare_cached(query).map_err(explain)?;
+        let rows = statement.query_map(params, recorded).map_err(explain)?;
+        rows.collect::<Result<Vec<_>, _>>().map_err(explain)
     }
 }

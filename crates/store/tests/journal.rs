@@ -59,8 +59,9 @@ fn replay_gives_the_state_that_was_written() {
     assert_eq!(again.journal.last_seq(), 6);
     assert_eq!(again.last_at, Timestamp::from_millis(9000));
     assert_eq!(again.set_aside, None);
-    assert_eq!(again.journal.of_lease(LeaseId::new(3)).unwrap().len(), 2);
-    assert_eq!(again.journal.after(4, 10).unwrap().len(), 2);
+    let reader = again.journal.reader().unwrap();
+    assert_eq!(reader.of_lease(LeaseId::new(3)).unwrap().len(), 2);
+    assert_eq!(reader.after(4, 10).unwrap().len(), 2);
 }
 
 #[test]

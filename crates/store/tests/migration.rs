@@ -124,7 +124,9 @@ fn old_events_go_and_the_state_and_the_live_leases_history_stay() {
     let folder = tempfile::tempdir().unwrap();
     let path = fixture(folder.path(), "format-1.db");
     let Opened { mut journal, state, last_at, .. } = opened(&path);
-    let history = |journal: &store::Journal, lease| journal.of_lease(LeaseId::new(lease)).unwrap();
+    let history = |journal: &store::Journal, lease| {
+        journal.reader().unwrap().of_lease(LeaseId::new(lease)).unwrap()
+    };
     let (kept, ended) = (history(&journal, 1).len(), history(&journal, 3).len());
     assert!(kept > 1 && ended > 1);
 

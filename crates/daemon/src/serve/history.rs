@@ -11,7 +11,7 @@ use broker::Peer;
 use jiff::tz::TimeZone;
 use model::{LeaseId, Timestamp, Uid};
 use serde::Deserialize;
-use store::{Closed, Past, StoreError};
+use store::{Closed, Reader, StoreError};
 use utoipa::IntoParams;
 
 use crate::past::{By, Story, Sums};
@@ -61,7 +61,7 @@ pub(super) async fn list(
 }
 
 fn pages(
-    past: &Past,
+    past: &Reader,
     which: &Which,
     picture: &Published,
     by: Peer,
@@ -75,7 +75,7 @@ fn pages(
         story.view(&picture.observed, by).filter(|_| own && meant)
     };
     if let Some(lease) = which.lease {
-        let items = past.lease(lease)?.iter().filter_map(shown).collect();
+        let items = past.ended_lease(lease)?.iter().filter_map(shown).collect();
         return Ok(Page { items, next: None });
     }
     let since = Timestamp::from_millis(which.since_ms.unwrap_or(0));
@@ -131,7 +131,7 @@ pub(super) async fn usage(
 }
 
 fn add_up(
-    past: &Past,
+    past: &Reader,
     span: &Span,
     picture: &Published,
     by: Peer,
@@ -160,10 +160,10 @@ fn add_up(
 /// Reads the journal in a thread where that may take its time.
 async fn read<T: Send + 'static>(
     app: &App,
-    work: impl FnOnce(&Past) -> Result<T, StoreError> + Send + 'static,
+    work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Failure> {
     let journal = Arc::clone(&app.journal_file);
-    let done = tokio::task::spawn_blocking(move || Past::open(&journal).and_then(|p| work(&p)));
+    let done = tokio::task::spawn_blocking(move || Reader::open(&journal).and_then(|p| work(&p)));
     let found = done.await.map_err(|_| Failure::internal("reading the journal broke down"))?;
     found.map_err(|error| Failure::from(&error))
 }
