@@ -86,8 +86,10 @@ fn a_daemon_that_dies_inside_a_driver_call_leaves_nothing_behind() {
         for moment in ["before", "after"] {
             let server = Server::new("a30:1");
             inject(&server, &[call, "--crash", moment]);
+            // The run may start another one before anybody looks.
+            let doomed = server.daemon().expect("a daemon runs");
             let run = server.start(&["--profile", "2g.12gb", "--name", "job", "--", "true"]);
-            wait_for("the daemon to die", || server.daemon().is_none().then_some(()));
+            wait_for("the daemon to die", || (!server::runs(doomed)).then_some(()));
             server.lab.ok(&["sim", "fault", "clear"]);
             server.revive_daemon();
             let output = run.wait_with_output().unwrap();

@@ -45,7 +45,7 @@ impl Server {
     pub fn kill_daemon(&self) {
         let pid = self.daemon().expect("a daemon runs");
         kill("KILL", pid);
-        wait_for("the daemon to be gone", || self.daemon().is_none().then_some(()));
+        wait_for("the daemon to be gone", || (!runs(pid)).then_some(()));
     }
 
     /// Waits for a daemon that died: its first thread may be gone while others still end, and they
