@@ -502,7 +502,7 @@ impl Room {
         self.exited(process.pid);
     }
 
-    /// The observer looks at a GPU; what it saw is told at once, or by [`Room::tell_late`].
+    /// The observer looks at a GPU; what it saw is told at once, or later.
     pub fn look(&mut self, gpu: &GpuUuid, late: bool) {
         if self.hung.contains(gpu) {
             return;
