@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use model::geometry::SelectError;
-use model::{Geometry, GpuSnapshot, GpuUuid, LeaseId, Plan, PlanId, ProfileName, Purpose};
+use model::{Geometry, GpuSnapshot, GpuUuid, Health, LeaseId, Plan, PlanId, ProfileName, Purpose};
 use planner::{Choice, Room, Verdict};
 
 use crate::command::{Effect, Refusal, World};
@@ -199,6 +199,16 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
         let place = key.placement;
         let error = alloc::format!("the idle slice at {place} of {} was replaced", key.gpu);
         plan_failed(draft, id, None, error);
+        return;
+    }
+    // The snapshot is at least as new as the plan's own reading back. What has gone since is granted
+    // to nobody: no later look would tell of a change.
+    let gone = slices.iter().find_map(|slice| {
+        let gpu = draft.world.observed.gpu(&slice.key.gpu)?;
+        reconcile::difference(gpu, slice).filter(|_| gpu.health == Health::Ok)
+    });
+    if let Some(found) = gone {
+        plan_failed(draft, id, None, found);
         return;
     }
     let (purpose, gpus) = (open.plan.purpose.clone(), open.whole.clone());

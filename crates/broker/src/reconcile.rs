@@ -129,7 +129,7 @@ fn lose_slice(draft: &mut Draft<'_>, id: LeaseId, reason: EndReason) {
 }
 
 /// How the driver's view of a slice differs from its record, in words.
-fn difference(gpu: &GpuSnapshot, slice: &GrantedSlice) -> Option<String> {
+pub(crate) fn difference(gpu: &GpuSnapshot, slice: &GrantedSlice) -> Option<String> {
     let place = slice.key.placement;
     let Some(instance) = gpu.instance_at(place) else {
         return Some(alloc::format!("GPU {} has no instance at {place}", gpu.index));

@@ -1,6 +1,6 @@
 //! Plans that fail, and others who change the machine meanwhile.
 
-use broker::{EndReason, GpuSelector, Patience, Phase, SliceKey, Stage};
+use broker::{Command, EndReason, GpuSelector, Patience, Phase, SliceKey, Stage};
 use model::{Millis, PlacedProfile, Purpose, Step};
 
 use crate::machine::{Advance, Origin, Rig};
@@ -290,4 +290,24 @@ fn foreign_instances_are_never_in_a_plan() {
     rig.settle();
     let touched = |step: &Step| step.names(&gpu, part.placement);
     assert!(!rig.steps_since(0).iter().any(touched));
+}
+
+/// Somebody destroys an idle slice between its reading back and the word that it is handed over.
+#[test]
+fn a_slice_that_went_after_it_was_read_back_is_granted_to_nobody() {
+    let mut rig = Rig::new(&["a30"]);
+    let warm = rig.ask(1, "2g.12gb");
+    let slice = rig.lease(warm).slices[0].clone();
+    rig.release(warm);
+    let spec = rig.spec(2, "2g.12gb");
+    let id = rig.request(spec).unwrap();
+    let plan = rig.running.remove(0).id;
+    rig.machine.foreign_destroy(&slice.key).unwrap();
+    rig.observed = rig.machine.node.clone();
+    rig.own(Command::PlanFinished { plan, slices: vec![slice.clone()] });
+    assert!(rig.lease(id).slices.is_empty() && !rig.state.slices.contains_key(&slice.key));
+    assert_eq!(rig.lease(id).failures, 1);
+    rig.stolen.insert(slice.key);
+    rig.settle();
+    assert!(rig.is_active(id), "there is room for another one");
 }
