@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod catalog;
+pub mod desire;
 pub mod geometry;
 pub mod ids;
 pub mod layout;
@@ -19,6 +20,7 @@ pub mod snapshot;
 pub mod topology;
 pub mod units;
 
+pub use desire::{DesiredCompute, DesiredGpu, DesiredInstance, DesiredNode};
 pub use geometry::{BoardRule, ComputeInstanceProfile, EngineCounts, Geometry, GpuInstanceProfile};
 pub use ids::{
     BookingId, BootId, ComputeInstanceId, ComputeInstanceProfileId, GpuIndex, GpuInstanceId,
