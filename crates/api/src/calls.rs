@@ -1,10 +1,14 @@
-//! Calls of the client about access, GPUs and bookings.
+//! Calls of the client about access, GPUs, bookings and changes.
 //!
 //! Must never print or keep the secret of a token: that is its caller's.
 
+use std::time::Duration;
+
 use hyper::Method;
+use model::ChangeId;
 
 use crate::access::{AuditView, TokenMade, TokenRequest, TokenView};
+use crate::changes::{ChangeView, PlanDocument, PlanRequest};
 use crate::client::{Client, ClientError, escape};
 use crate::rooms::{BookingRequest, BookingView, CordonRequest};
 use crate::v1::{GpuView, Page};
@@ -109,5 +113,69 @@ impl Client {
                 _ => return Ok(found),
             }
         }
+    }
+
+    /// Asks what would have to be done for a wish; nothing is changed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn plan(&self, request: &PlanRequest) -> Result<PlanDocument, ClientError> {
+        self.call(Method::POST, "/v1/changes/plan", Some(request), None).await
+    }
+
+    /// Has a plan carried out exactly. Repeated with the same key it is carried out once.
+    ///
+    /// # Errors
+    /// [`ClientError`]: `E-MACHINE-CHANGED` if the machine is no longer as it was planned for,
+    /// `E-BUSY` if something is in the way or another change is under way there.
+    pub async fn change(&self, plan: &PlanDocument, key: &str) -> Result<ChangeView, ClientError> {
+        self.call(Method::POST, "/v1/changes", Some(plan), Some(key)).await
+    }
+
+    /// Lists changes, those under way and the newest that ended.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn changes(&self) -> Result<Vec<ChangeView>, ClientError> {
+        self.all("/v1/changes?limit=1000").await
+    }
+
+    /// Reads a change.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn change_of(&self, change: ChangeId) -> Result<ChangeView, ClientError> {
+        self.get(&format!("/v1/changes/{change}")).await
+    }
+
+    /// Reads a change once its revision exceeds `seen`, or after `patience` as it is then.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn change_after(
+        &self,
+        change: ChangeId,
+        seen: u64,
+        patience: Duration,
+    ) -> Result<ChangeView, ClientError> {
+        let wait = patience.as_millis();
+        self.get(&format!("/v1/changes/{change}?after={seen}&wait_ms={wait}")).await
+    }
+
+    /// Cancels a change: what was done is taken back.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn cancel_change(&self, change: ChangeId) -> Result<ChangeView, ClientError> {
+        self.call(Method::POST, &format!("/v1/changes/{change}/cancel"), None::<&()>, None).await
+    }
+
+    /// Hands a GPU that a file fixed back to automatic management.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn hand_back(&self, gpu: &str) -> Result<GpuView, ClientError> {
+        let path = format!("/v1/gpus/{}/auto", escape(gpu));
+        self.call(Method::POST, &path, None::<&()>, None).await
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod access;
 mod calls;
+pub mod changes;
 pub mod client;
 pub mod life;
 pub mod nodes;
@@ -13,6 +14,11 @@ pub mod v1;
 pub mod waiting;
 
 pub use access::{AuditView, Role, TokenMade, TokenRequest, TokenView};
+pub use changes::{
+    BlockedView, ChangeState, ChangeView, FixRequest, FixedView, GpuChangeState, GpuChangeView,
+    GpuPlan, InTheWay, MachineIdentity, PLAN_FORMAT, PartView, Permissions, PlanDocument,
+    PlanRequest, UnitStop,
+};
 pub use client::{Client, ClientError, EventStream};
 pub use life::{
     ActivityKind, ContainerRef, EngineRef, LifeView, MeteredView, NoticeKind, NoticeView,

@@ -187,6 +187,10 @@ spoken_id!(
     /// Room kept for somebody for a time: `B3`.
     BookingId, BookingIdError, 'B', 'b', "booking", "migctl book --list"
 );
+spoken_id!(
+    /// A change of layout or mode that an administrator asked for: `C4`.
+    ChangeId, ChangeIdError, 'C', 'c', "change", "migctl change list"
+);
 
 /// One process for the length of its life: its pid and the moment it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ pub mod layout;
 pub mod placement;
 pub mod plan;
 pub mod profile;
+pub mod shape;
 pub mod snapshot;
 pub mod topology;
 pub mod units;
@@ -23,14 +24,15 @@ pub mod units;
 pub use desire::{DesiredCompute, DesiredGpu, DesiredInstance, DesiredNode};
 pub use geometry::{BoardRule, ComputeInstanceProfile, EngineCounts, Geometry, GpuInstanceProfile};
 pub use ids::{
-    BookingId, BootId, ComputeInstanceId, ComputeInstanceProfileId, GpuIndex, GpuInstanceId,
-    GpuInstanceProfileId, GpuMinor, GpuUuid, LeaseId, MigUuid, PciAddress, PlanId, ProcessId,
-    Tenant, Uid,
+    BookingId, BootId, ChangeId, ComputeInstanceId, ComputeInstanceProfileId, GpuIndex,
+    GpuInstanceId, GpuInstanceProfileId, GpuMinor, GpuUuid, LeaseId, MigUuid, PciAddress, PlanId,
+    ProcessId, Tenant, Uid,
 };
 pub use layout::{Layout, LayoutError, PlacedProfile};
 pub use placement::{Placement, SliceMask};
 pub use plan::{Plan, Purpose, Step};
 pub use profile::{Attributes, Media, ProfileName, ProfileSelector};
+pub use shape::{ComputeShape, GpuShape, InstanceShape};
 pub use snapshot::{
     ComputeInstance, GpuInstance, GpuProcess, GpuSnapshot, Health, MigMode, MigState, NodeSnapshot,
 };
