@@ -89,6 +89,8 @@ pub enum EndReason {
     SliceLost(String),
     /// The driver refused again and again; the last error.
     GrantFailed(String),
+    /// What was learned of the machine since it was accepted shows that it can never be met; why.
+    Impossible(String),
     /// The machine was restarted, and with it every process and instance ended.
     Rebooted,
     /// It was not used.
@@ -136,6 +138,7 @@ impl EndReason {
             | Self::WaitExpired
             | Self::SliceLost(_)
             | Self::GrantFailed(_)
+            | Self::Impossible(_)
             | Self::Rebooted => false,
         }
     }
@@ -153,6 +156,7 @@ impl fmt::Display for EndReason {
             Self::WaitExpired => f.write_str("it waited as long as it was willing to"),
             Self::SliceLost(found) => write!(f, "its slice is gone: {found}"),
             Self::GrantFailed(error) => write!(f, "the driver refused: {error}"),
+            Self::Impossible(why) => write!(f, "it can never be met: {why}"),
             Self::Rebooted => f.write_str("the machine was restarted"),
             Self::Idle { .. } => f.write_str("it was not used"),
             Self::Preempted { for_lease } => {

@@ -4,6 +4,7 @@
 //! Must never grant places that are kept for somebody else, nor lead a tenant over its cap.
 
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use model::{BookingId, GpuUuid, LeaseId, PlacedProfile, Tenant};
@@ -11,14 +12,15 @@ use planner::{Choice, Room, Want};
 
 use crate::command::World;
 use crate::decide::Draft;
-use crate::event::Event;
+use crate::endings::begin_end;
+use crate::event::{EndReason, Event};
 use crate::grant::open_grant;
 use crate::keep::{self, Views};
 use crate::order::Turns;
 use crate::quota::{self, Stake};
 use crate::request::{GpuSelector, RequestSpec, Wanted};
 use crate::rooms::want;
-use crate::state::State;
+use crate::state::{Lease, State};
 use crate::{estimate, preempt, reserve, whole};
 
 /// Why a request is not served now.
@@ -51,10 +53,23 @@ pub(crate) struct Blocked {
 /// Serves whoever can be served, and then sees to those who cannot: room reserved, others asked to
 /// leave.
 pub(crate) fn schedule(draft: &mut Draft<'_>) {
+    end_impossible(draft);
     let blocked = if draft.state.queue().next().is_some() { serve(draft) } else { Vec::new() };
     reserve::update(draft, &blocked);
     preempt::update(draft, &blocked);
     estimate::tell(draft);
+}
+
+/// Ends requests for whole GPUs that turn out to be impossible; nobody waits for ever.
+fn end_impossible(draft: &mut Draft<'_>) {
+    let whole = |lease: &&Lease| lease.spec.wanted == Wanted::WholeGpu;
+    let found = draft.state.queue().filter(whole).filter_map(|lease| {
+        let refusal = whole::impossible(draft, &lease.spec)?;
+        Some((lease.id, EndReason::Impossible(refusal.to_string())))
+    });
+    for (id, reason) in found.collect::<Vec<_>>() {
+        begin_end(draft, id, reason);
+    }
 }
 
 /// What is looked up once for all requests of a pass.

@@ -157,6 +157,15 @@ pub(crate) fn admit(draft: &Draft<'_>, spec: &RequestSpec) -> Result<(), Refusal
     Ok(())
 }
 
+/// Why a request for whole GPUs that was accepted can never be met after all: what it named could
+/// not be read when it came, and now that it can, its mode turns out to be one that must stay.
+/// `None` while any of those GPUs cannot be read.
+pub(crate) fn impossible(draft: &Draft<'_>, spec: &RequestSpec) -> Option<Refusal> {
+    let named = named(draft.world, spec);
+    let known = !named.is_empty() && named.iter().all(|gpu| gpu.health == Health::Ok);
+    admit(draft, spec).err().filter(|_| known)
+}
+
 /// The GPUs that a request can have now, beside what its tenant holds.
 pub(crate) fn choose(
     state: &State,

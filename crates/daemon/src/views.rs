@@ -363,7 +363,7 @@ pub(crate) const fn end_kind(reason: &EndReason) -> EndKind {
         EndReason::Cancelled => EndKind::Cancelled,
         EndReason::WaitExpired => EndKind::WaitExpired,
         EndReason::SliceLost(_) => EndKind::SliceLost,
-        EndReason::GrantFailed(_) => EndKind::GrantFailed,
+        EndReason::GrantFailed(_) | EndReason::Impossible(_) => EndKind::GrantFailed,
         EndReason::Rebooted => EndKind::Rebooted,
         EndReason::Idle { .. } => EndKind::Idle,
         EndReason::Preempted { .. } | EndReason::BookingBegins { .. } => EndKind::Preempted,

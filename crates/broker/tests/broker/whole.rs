@@ -1,7 +1,7 @@
 //! Leases of whole GPUs beside slices.
 
 use broker::{EndReason, Policy, Refusal, Stage, Wanted};
-use model::{LeaseId, MigMode, MigState, Millis, Purpose, Step};
+use model::{Health, LeaseId, MigMode, MigState, Millis, Purpose, Step};
 
 use crate::machine::{Machine, Rig, mode};
 
@@ -61,6 +61,23 @@ fn what_can_never_be_had_is_refused() {
     let mut rig = Rig::with(Machine::new(&["a30", "a30"]), may_turn());
     let refused = ask_whole(&mut rig, 1, 3);
     assert!(matches!(refused, Err(Refusal::NeverFits { most: 2, .. })), "{refused:?}");
+}
+
+#[test]
+fn a_request_that_turns_out_to_be_impossible_ends_instead_of_waiting_for_ever() {
+    let mut machine = Machine::new(&["a30"]);
+    let seen = machine.node.gpus[0].clone();
+    let sick = Health::ResetRequired;
+    let gpu = &mut machine.node.gpus[0];
+    (gpu.mig, gpu.geometry, gpu.health) = (MigState::Unsupported, None, sick);
+    let mut rig = Rig::with(machine, Policy::default());
+    let id = ask_whole(&mut rig, 1, 1).expect("its mode cannot be read, so it may be possible");
+    assert!(rig.is_queued(id));
+    rig.machine.node.gpus[0] = seen;
+    rig.tick(Millis::from_secs(1));
+    rig.settle();
+    let ended = rig.ended(id).expect("it ended").to_string();
+    assert!(ended.starts_with("it can never be met: MIG mode is on on GPU 0"), "{ended}");
 }
 
 #[test]

@@ -103,6 +103,7 @@ const fn end(reason: &EndReason) -> &'static str {
         EndReason::WaitExpired => "end: wait expired",
         EndReason::SliceLost(_) => "end: slice lost",
         EndReason::GrantFailed(_) => "end: grant failed",
+        EndReason::Impossible(_) => "end: impossible",
         EndReason::Rebooted => "end: rebooted",
         EndReason::Idle { .. } => "end: idle",
         EndReason::Preempted { .. } => "end: preempted",
