@@ -1,5 +1,5 @@
 //! The rest of the machine, a port each: processes, holders of device nodes, capability nodes and
-//! the access to them, the clock, GPU reset, user names, and where files belong.
+//! the access to them, the clock, GPU reset, systemd's units, user names, and where files belong.
 //!
 //! Must never decide anything: every function reads or does one thing and says what happened.
 //! Nothing here starts a program, and no `unsafe` code is needed.
@@ -16,6 +16,7 @@ pub mod paths;
 pub mod processes;
 pub mod reset;
 pub mod root;
+pub mod units;
 pub mod users;
 
 pub use clock::{ClockRecord, DaemonClock};
@@ -25,4 +26,5 @@ pub use paths::{Machine, MachineName, Places, Surroundings};
 pub use processes::{PidFd, ProcessDescription, ProcessError};
 pub use reset::{Reset, ResetError, SysfsReset};
 pub use root::HostRoot;
+pub use units::{SystemdUnits, UnitError, Units};
 pub use users::Users;

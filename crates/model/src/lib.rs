@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod catalog;
+pub mod clients;
 pub mod desire;
 pub mod geometry;
 pub mod ids;
@@ -21,6 +22,7 @@ pub mod snapshot;
 pub mod topology;
 pub mod units;
 
+pub use clients::{KnownClient, StopClients, UnitName};
 pub use desire::{DesiredCompute, DesiredGpu, DesiredInstance, DesiredNode};
 pub use geometry::{BoardRule, ComputeInstanceProfile, EngineCounts, Geometry, GpuInstanceProfile};
 pub use ids::{
