@@ -3,14 +3,14 @@
 //!
 //! Must never stand in the way of a waiting request, nor touch anything that is in use.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use model::{
-    GpuInstanceId, GpuInstanceProfileId, GpuSnapshot, LeaseId, Millis, PlacedProfile, Plan,
-    ProfileName, Purpose, Step, Timestamp,
+    DesiredCompute, DesiredGpu, DesiredInstance, GpuInstanceId, GpuInstanceProfileId, GpuSnapshot,
+    LeaseId, Millis, PlacedProfile, Plan, ProfileName, Purpose, Step, Timestamp,
 };
-use planner::{Desired, Forecast, Hold, Room, Want};
+use planner::{Forecast, Hold, Room, Rules, Want, Why};
 
 use crate::decide::Draft;
 use crate::event::SliceTarget;
@@ -154,31 +154,18 @@ fn relaid(
     gpu: &GpuSnapshot,
     profile: GpuInstanceProfileId,
 ) -> Option<Relaid> {
-    let held: BTreeSet<GpuInstanceId> = gpu
-        .instances
-        .iter()
-        .zip(uses(draft.state, gpu))
-        .filter(|(_, used)| *used != Use::Warm)
-        .map(|(instance, _)| instance.id)
-        .collect();
-    let mut counts: BTreeMap<GpuInstanceProfileId, u32> = BTreeMap::new();
-    for instance in &gpu.instances {
-        *counts.entry(instance.profile).or_insert(0) += 1;
-    }
-    *counts.entry(profile).or_insert(0) += 1;
+    let (desired, held) = one_more(draft, gpu, profile)?;
     let planner = draft.world.planner;
-    let desired = Desired::Counts(counts);
-    let (plan, report) = planner.plan_target(gpu, &held, &desired, Purpose::Defragment).ok()?;
-    if report.destroyed.is_empty() {
-        return None;
-    }
-    let free = *report.created.iter().find(|part| part.profile == profile)?;
+    let purpose = Purpose::Defragment;
+    let planned = planner.plan_gpu(gpu, &held, &desired, &Rules::default(), purpose);
+    let (plan, report) = planned.ok()?;
+    report.destroyed().next()?;
+    let free = report.created().find(|part| part.profile == profile)?;
     let promised = |part: &PlacedProfile| {
         let kept = room.promised.iter().flatten();
         kept.clone().any(|kept| kept.placement.overlaps(part.placement))
     };
-    let made: Vec<PlacedProfile> =
-        report.created.iter().filter(|part| **part != free).copied().collect();
+    let made: Vec<PlacedProfile> = report.created().filter(|part| *part != free).collect();
     if made.iter().any(promised) {
         return None;
     }
@@ -193,9 +180,35 @@ fn relaid(
         profile: part.profile,
         reuse: false,
     };
-    let gone = report.destroyed.iter().filter_map(|id| gpu.instance(*id));
+    let gone = report.destroyed().filter_map(|id| gpu.instance(id));
     let evicted = gone.map(|instance| key(instance.placement)).collect();
     Some((Plan { purpose: plan.purpose, steps }, made.iter().map(target).collect(), evicted))
+}
+
+/// What lies on a GPU and one slice more, with what of it must stay: our warm slices may lie anywhere,
+/// everything else is wanted as it is.
+fn one_more(
+    draft: &Draft<'_>,
+    gpu: &GpuSnapshot,
+    profile: GpuInstanceProfileId,
+) -> Option<(DesiredGpu, BTreeMap<GpuInstanceId, Why>)> {
+    let geometry = gpu.geometry.as_deref()?;
+    let slice = |profile: GpuInstanceProfileId| {
+        let whole = geometry.profile(profile)?.whole_compute_profile()?;
+        let computes = alloc::vec![DesiredCompute { profile: whole.id, placement: None }];
+        Some(DesiredInstance { profile, placement: None, computes })
+    };
+    let mut wanted = alloc::vec![slice(profile)?];
+    let mut held = BTreeMap::new();
+    for (instance, used) in gpu.instances.iter().zip(uses(draft.state, gpu)) {
+        if used == Use::Warm {
+            wanted.push(slice(instance.profile)?);
+        } else {
+            wanted.push(DesiredInstance::as_it_is(instance));
+            held.insert(instance.id, Why::new("in use"));
+        }
+    }
+    Some((DesiredGpu::Exactly(wanted), held))
 }
 
 /// Asks one restartable lease to move where its leaving lets a waiting request in and it finds

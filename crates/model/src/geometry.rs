@@ -118,6 +118,14 @@ impl GpuInstanceProfile {
             .filter(|compute| compute.slices == self.name.slices)
             .min_by_key(|compute| compute.id)
     }
+
+    /// The name of the MIG device that a compute instance makes here, without the vendor's `MIG `:
+    /// the GPU instance's own where it has all compute slices (`3g.20gb`), else with its share in
+    /// front (`1c.3g.20gb`).
+    pub fn device_name(&self, compute: &ComputeInstanceProfile) -> ProfileName {
+        let part = (compute.slices < self.name.slices).then_some(compute.slices);
+        ProfileName { compute: part, ..self.name }
+    }
 }
 
 /// A rule of one board that overlap, maxima and engine sums do not express.

@@ -14,21 +14,24 @@ mod arrange;
 pub mod census;
 pub mod choose;
 pub mod forecast;
+pub mod layout;
 pub mod policy;
 pub mod room;
 mod scar;
 pub mod steps;
 pub mod tables;
-pub mod target;
 pub mod verdict;
 
 pub use arrange::Arrangement;
 pub use census::{Census, CensusChoice};
 pub use choose::{Choice, Want};
 pub use forecast::Forecast;
+pub use layout::{
+    Best, Calls, ComputeReport, Fate, GpuReport, Held, Impossible, InstanceReport, Missing,
+    ModeReport, Obstacle, Reset, Rules, Why,
+};
 pub use policy::Policy;
 pub use room::{Hold, Occupant, Planner, Room};
 pub use steps::{PlanError, plan_grant, plan_mode, plan_retire, plan_whole};
 pub use tables::{ClassId, GeometryTables, PartId};
-pub use target::{Best, Desired, Impossible, Report};
 pub use verdict::{Blocker, Verdict};

@@ -1,10 +1,8 @@
 //! Plans that were damaged on the way: either the checker refuses, or nothing bad comes of them.
 
-use std::collections::BTreeSet;
-
 use checker::check;
-use model::{Layout, PlacedProfile, Placement, Plan, Purpose, Step};
-use planner::Desired;
+use model::{DesiredGpu, Layout, Placement, Plan, Purpose, Step};
+use planner::Rules;
 use proptest::prelude::*;
 
 use crate::world::*;
@@ -86,12 +84,14 @@ proptest! {
         for (part, _) in &other.parts {
             layout = layout.with(&world.geometry, *part).unwrap_or(layout);
         }
-        let desired: BTreeSet<PlacedProfile> = layout.placed().iter().copied().collect();
+        let desired = layout.placed().iter().map(|part| pinned(&world.geometry, *part));
+        let desired = DesiredGpu::Exactly(desired.collect());
         let machine = node(&worlds[..1]);
         let protected = protected(&worlds[..1]);
         let purpose = Purpose::Apply("test".into());
-        let found = planner()
-            .plan_target(&machine.gpus[0], &world.leased(), &Desired::Exact(desired), purpose);
+        let rules = Rules::default();
+        let found =
+            planner().plan_gpu(&machine.gpus[0], &world.why(), &desired, &rules, purpose);
         let (plan, _) = found.unwrap();
         prop_assert!(check(&plan, &machine, &protected).is_ok());
         let broken = damages.iter().fold(plan, |plan, damage| {

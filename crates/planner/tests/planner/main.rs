@@ -15,8 +15,6 @@ mod steps;
 #[cfg(test)]
 mod tables;
 #[cfg(test)]
-mod targets;
-#[cfg(test)]
 mod verdicts;
 #[cfg(test)]
 mod world;

@@ -1,17 +1,17 @@
 //! Machines to plan on: every geometry of the catalog, any layout on it, any holders; and a driver
 //! that does what a plan says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use checker::{InstanceProtection, Protected};
 use model::{
-    ComputeInstance, ComputeInstanceId, Geometry, GpuIndex, GpuInstance, GpuInstanceId,
-    GpuInstanceProfileId, GpuMinor, GpuProcess, GpuSnapshot, GpuUuid, Health, Layout, LeaseId,
-    MemoryMib, MigMode, MigState, NodeSnapshot, PlacedProfile, Placement, Plan, Step, Timestamp,
-    catalog,
+    ComputeInstance, ComputeInstanceId, DesiredCompute, DesiredInstance, Geometry, GpuIndex,
+    GpuInstance, GpuInstanceId, GpuInstanceProfileId, GpuMinor, GpuProcess, GpuSnapshot, GpuUuid,
+    Health, Layout, LeaseId, MemoryMib, MigMode, MigState, NodeSnapshot, PlacedProfile, Placement,
+    Plan, Step, Timestamp, catalog,
 };
-use planner::{Hold, Occupant, Planner, Room, Want};
+use planner::{Hold, Occupant, Planner, Room, Want, Why};
 use proptest::prelude::*;
 
 /// Every geometry of the catalog that differs from the ones before in its shapes.
@@ -144,10 +144,9 @@ impl World {
         all.map(|(i, _)| GpuInstanceId::new(i as u32 + 1)).collect()
     }
 
-    /// The ids of what must not go.
-    pub(crate) fn fixed(&self) -> BTreeSet<GpuInstanceId> {
-        let all = self.parts.iter().enumerate().filter(|(_, (_, who))| *who != Who::Warm);
-        all.map(|(i, _)| GpuInstanceId::new(i as u32 + 1)).collect()
+    /// The leased instances, with who has them.
+    pub(crate) fn why(&self) -> BTreeMap<GpuInstanceId, Why> {
+        self.leased().into_iter().map(|id| (id, Why::new("lease L1 of alice"))).collect()
     }
 }
 
@@ -190,6 +189,21 @@ pub(crate) fn whole(geometry: &Geometry, part: PlacedProfile) -> ComputeInstance
         uuid: None,
         processes: Vec::new(),
     }
+}
+
+/// An instance that is wanted anywhere, one compute instance over all of it.
+pub(crate) fn anywhere(geometry: &Geometry, part: PlacedProfile) -> DesiredInstance {
+    let profile = whole(geometry, part).profile;
+    DesiredInstance {
+        profile: part.profile,
+        placement: None,
+        computes: vec![DesiredCompute { profile, placement: None }],
+    }
+}
+
+/// The same at its place.
+pub(crate) fn pinned(geometry: &Geometry, part: PlacedProfile) -> DesiredInstance {
+    DesiredInstance { placement: Some(part.placement), ..anywhere(geometry, part) }
 }
 
 /// Does what a plan says, believing all of it; panics where something named is not there.
