@@ -215,6 +215,7 @@ fn nameless(index: GpuIndex) -> GpuSnapshot {
         pci: PciAddress { domain: 0, bus: 0, device: 0 },
         name: "unknown GPU".into(),
         pci_device_id: 0,
+        pci_subsystem_id: None,
         memory: MemoryMib::new(0),
         compute_capability: None,
         mig: MigState::Unsupported,
@@ -330,6 +331,8 @@ impl Reader<'_> {
             gpu.pci =
                 PciAddress { domain: pci.domain, bus: pci.bus as u8, device: pci.device as u8 };
             gpu.pci_device_id = pci.pciDeviceId;
+            // Zero is what drivers fill in that do not know it; no board has it.
+            gpu.pci_subsystem_id = Some(pci.pciSubSystemId).filter(|id| *id != 0);
         }
         let mut memory = nvmlMemory_t::zeroed();
         if self.ask(symbols.nvmlDeviceGetMemoryInfo(device, &mut memory)).is_some() {

@@ -126,6 +126,10 @@ pub struct GpuSnapshot {
     pub name: String,
     /// Packed PCI device and vendor id (`0x20B010DE`).
     pub pci_device_id: u32,
+    /// Packed PCI subsystem device and vendor id (`0x134F10DE`); `None` where the driver does not
+    /// tell. It tells boards apart that share a device id.
+    #[serde(default)]
+    pub pci_subsystem_id: Option<u32>,
     /// Total memory.
     pub memory: MemoryMib,
     /// CUDA compute capability, major and minor; `None` where the driver does not tell.

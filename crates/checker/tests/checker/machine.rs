@@ -63,6 +63,7 @@ pub(crate) fn node(mig: MigState, instances: Vec<GpuInstance>) -> NodeSnapshot {
         pci: "00000000:07:00.0".parse().unwrap(),
         name: "NVIDIA A100-SXM4-40GB".into(),
         pci_device_id: 0x20B0_10DE,
+        pci_subsystem_id: None,
         memory: MemoryMib::new(40_960),
         compute_capability: Some((8, 0)),
         mig,

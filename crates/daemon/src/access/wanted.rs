@@ -92,6 +92,7 @@ mod tests {
             pci: PciAddress { domain: 0, bus: 1, device: 0 },
             name: "A100".into(),
             pci_device_id: 0,
+            pci_subsystem_id: None,
             memory: MemoryMib::new(1),
             compute_capability: None,
             mig: MigState::Supported { current: MigMode::Enabled, pending: MigMode::Enabled },

@@ -128,6 +128,7 @@ impl World {
             pci: "00000000:07:00.0".parse().unwrap(),
             name: "board".into(),
             pci_device_id: 0,
+            pci_subsystem_id: None,
             memory: MemoryMib::new(1),
             compute_capability: None,
             mig: MigState::Supported { current: MigMode::Enabled, pending: MigMode::Enabled },

@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("executor", &["model", "checker", "broker", "driver", "host"]),
     ("store", &["model", "broker"]),
     ("config", &["model", "broker"]),
+    ("layout-file", &["model"]),
     ("api", &["model"]),
     (
         "daemon",
@@ -34,9 +35,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lab", &["model", "planner", "broker", "executor", "driver", "host", "sim-gpu", "sim-nvml"]),
     (
         "cli",
-        &["model", "broker", "sim-gpu", "sim-nvml", "driver", "host", "config", "api", "daemon"],
+        &[
+            "model", "broker", "sim-gpu", "sim-nvml", "driver", "host", "config", "layout-file",
+            "api", "daemon",
+        ],
     ),
-    ("fuzzing", &["model", "broker", "config", "daemon", "sim-gpu", "sim-nvml", "store", "api"]),
+    (
+        "fuzzing",
+        &[
+            "model", "broker", "config", "layout-file", "daemon", "sim-gpu", "sim-nvml", "store",
+            "api",
+        ],
+    ),
     ("xtask", &["model", "config", "lab"]),
 ];
 

@@ -71,6 +71,7 @@ pub(crate) fn gpu(index: u32, board: &str) -> GpuSnapshot {
         pci: PciAddress { domain: 0, bus: index as u8 + 1, device: 0 },
         name: format!("NVIDIA {}", board.to_uppercase()),
         pci_device_id: 0x20B0_10DE,
+        pci_subsystem_id: None,
         memory: MemoryMib::new(40960),
         compute_capability: None,
         mig: mode(MigMode::Enabled),

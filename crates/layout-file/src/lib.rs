@@ -1,0 +1,27 @@
+//! Files that say how the GPUs of a machine are cut: nvidia-mig-parted's and our own.
+//!
+//! Text in, values out, and back: [`read`] gives a [`Document`], [`resolve`] says what it means on
+//! one machine. Must never touch a file, the environment or a GPU.
+
+mod document;
+mod fault;
+mod fit;
+mod keys;
+mod mig_parted;
+mod nearest;
+mod pack;
+mod profiles;
+mod read;
+mod resolve;
+mod scalar;
+mod select;
+mod tree;
+mod yaml;
+
+pub use document::{
+    ComputeItem, ComputeSize, Computes, Config, Count, CountedName, DeviceFilter, DeviceId,
+    Devices, Document, Entry, GpuName, GpuSelector, Item, NamedGpu, Schema, Wish,
+};
+pub use fault::{Fault, Faults, Mark, Warning};
+pub use read::read;
+pub use resolve::{ResolveError, Resolved, resolve};

@@ -1,0 +1,4 @@
+//! Files of layouts against machines made from the catalog of boards.
+
+mod machine;
+mod oddities;
