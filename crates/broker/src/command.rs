@@ -13,7 +13,7 @@ use planner::{Forecast, Planner};
 
 use crate::booking::BookingSpec;
 use crate::event::{Event, GrantedSlice, StepOutcome};
-use crate::lifecycle::{Activity, Metered};
+use crate::lifecycle::{Activity, HeldUp, Metered};
 use crate::policy::Policy;
 use crate::request::RequestSpec;
 use crate::state::Stage;
@@ -140,6 +140,14 @@ pub enum Command {
         step: Option<u32>,
         /// Why.
         error: String,
+    },
+    /// The executor did all of a grant's plan, and found somebody who holds what it was to hand over
+    /// from before.
+    PlanHeldUp {
+        /// Which plan.
+        plan: PlanId,
+        /// Who, and what of.
+        held: HeldUp,
     },
     /// A slice of an ending lease was looked at.
     Looked {

@@ -8,7 +8,7 @@ use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Purpose, Timestamp};
 
 use crate::command::World;
 use crate::event::{EndReason, SliceTarget};
-use crate::lifecycle::NoticeReason;
+use crate::lifecycle::{HeldUp, NoticeReason};
 use crate::request::RequestSpec;
 use crate::state::{Lease, Phase, SliceKey, SliceUse, Stage, State};
 
@@ -47,6 +47,7 @@ pub(crate) fn owner(state: &State, gpu: &GpuUuid, part: PlacedProfile) -> Owner 
     match state.slices.get(&key).map(|record| record.used) {
         Some(SliceUse::Leased(lease)) => Owner::Lease(lease),
         Some(SliceUse::InPlan(_)) => promised().map_or(Owner::Change, Owner::Lease),
+        Some(SliceUse::Warm { .. }) if is_held_up(state, &key) => Owner::Stranger,
         Some(SliceUse::Warm { since }) => Owner::Visitor { since },
         None => {
             let steps = state.plans.values().flat_map(|open| &open.plan.steps);
@@ -56,11 +57,17 @@ pub(crate) fn owner(state: &State, gpu: &GpuUuid, part: PlacedProfile) -> Owner 
             };
             match promised() {
                 Some(lease) => Owner::Lease(lease),
-                None if changing() => Owner::Change,
+                None if changing() && !is_held_up(state, &key) => Owner::Change,
                 None => Owner::Stranger,
             }
         }
     }
+}
+
+/// Whether somebody was found there who has no right to it, and nobody knows for how long.
+fn is_held_up(state: &State, key: &SliceKey) -> bool {
+    let held = |held: &HeldUp| held.gpu == key.gpu && held.place == Some(key.placement);
+    state.queue().any(|lease| lease.held_up.iter().any(held))
 }
 
 /// From the end of a lease to the proof that its places are empty, at the most.

@@ -14,7 +14,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 
 use crate::booking::{BookingEnd, BookingSpec};
-use crate::lifecycle::{Activity, Metered, Notice, NoticeReason, Receipt, StartEstimate};
+use crate::lifecycle::{Activity, HeldUp, Metered, Notice, NoticeReason, Receipt, StartEstimate};
 use crate::request::{Holder, RequestSpec};
 use crate::state::{Cordon, Reservation, SliceKey, Stage};
 
@@ -251,6 +251,13 @@ pub enum Event {
         lease: LeaseId,
         /// Why.
         error: String,
+    },
+    /// Somebody holds what a grant was to hand over; the request waits again, and nothing failed.
+    HeldUp {
+        /// Which.
+        lease: LeaseId,
+        /// Who, and what of.
+        held: HeldUp,
     },
     /// A restart interrupted a grant; the request waits again.
     Requeued {
@@ -490,6 +497,7 @@ impl Event {
             Self::Requested { lease, .. }
             | Self::Granted { lease, .. }
             | Self::GrantUndone { lease, .. }
+            | Self::HeldUp { lease, .. }
             | Self::Requeued { lease }
             | Self::HolderAttached { lease, .. }
             | Self::Renewed { lease }

@@ -9,7 +9,7 @@ use model::{GpuInstanceId, GpuUuid, LeaseId, Plan, PlanId, Purpose, Timestamp};
 
 use crate::booking::Booking;
 use crate::event::{Event, GrantedSlice, SliceTarget, StepOutcome};
-use crate::lifecycle::{Activity, Metered, NoticeReason, Receipt};
+use crate::lifecycle::{Activity, HeldUp, Metered, NoticeReason, Receipt};
 use crate::request::{Holder, RequestSpec};
 use crate::state::{
     Attempts, Condition, Lease, OpenPlan, Orphan, Phase, SliceKey, SliceRecord, SliceUse, Stage,
@@ -59,6 +59,14 @@ impl State {
                 self.grant(at, *lease, slices);
             }
             Event::GrantUndone { lease, error } => self.undo_grant(*lease, error),
+            Event::HeldUp { lease, held } => {
+                if let Some(lease) = self.leases.get_mut(lease) {
+                    lease.phase = Phase::Queued;
+                    let same = |known: &HeldUp| known.gpu == held.gpu && known.place == held.place;
+                    lease.held_up.retain(|known| !same(known));
+                    lease.held_up.push(held.clone());
+                }
+            }
             Event::Requeued { lease } => {
                 if let Some(phase) = self.phase_mut(*lease) {
                     *phase = Phase::Queued;
@@ -69,6 +77,7 @@ impl State {
                 if let Some(lease) = self.leases.get_mut(lease) {
                     lease.phase = Phase::Active { since: at };
                     lease.granted_at = Some(at);
+                    lease.held_up.clear();
                     lease.whole.clone_from(gpus);
                 }
             }
@@ -295,6 +304,7 @@ impl State {
             slices: Vec::new(),
             failures: 0,
             last_failure: None,
+            held_up: Vec::new(),
             whole: Vec::new(),
             activity: Activity::Unknown,
             metered: Metered::default(),
@@ -471,6 +481,7 @@ impl State {
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.phase = Phase::Active { since: at };
             lease.granted_at = Some(at);
+            lease.held_up.clear();
             lease.slices = slices.to_vec();
         }
     }

@@ -12,6 +12,7 @@ use planner::{Choice, Room, Verdict};
 use crate::command::{Effect, Refusal, World};
 use crate::decide::Draft;
 use crate::event::{EndReason, Event, GrantedSlice, SliceTarget};
+use crate::lifecycle::HeldUp;
 use crate::request::{Patience, RequestSpec, Wanted};
 use crate::rooms::{can_become_usable, explain_spec, rooms, want};
 use crate::serve::Pass;
@@ -271,6 +272,22 @@ pub(crate) fn plan_failed(draft: &mut Draft<'_>, id: PlanId, step: Option<u32>, 
         | Purpose::Reconcile
         | Purpose::Rollback(_)
         | Purpose::Apply(_) => {}
+    }
+    reconcile::sweep(draft);
+    schedule(draft);
+}
+
+/// What a plan provides is held by somebody from before. That is no failure: the request keeps its
+/// turn and goes elsewhere if there is room, since the snapshot shows the holder by now.
+pub(crate) fn plan_held_up(draft: &mut Draft<'_>, id: PlanId, held: HeldUp) {
+    let Some(open) = draft.state.plans.get(&id) else { return };
+    let purpose = open.plan.purpose.clone();
+    draft.emit(Event::PlanFailed { plan: id, step: None, error: held.by.clone() });
+    reconcile::lose_missing(draft);
+    if let Purpose::Grant(lease) = purpose
+        && draft.state.lease(lease).is_some()
+    {
+        draft.emit(Event::HeldUp { lease, held });
     }
     reconcile::sweep(draft);
     schedule(draft);

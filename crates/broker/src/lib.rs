@@ -48,7 +48,7 @@ pub use command::{Command, Decision, Effect, Emptiness, Peer, Refusal, Reply, Wo
 pub use cordon::leases_on;
 pub use decide::{decide, resume};
 pub use event::{EndReason, Event, GrantedSlice, SliceTarget, StepOutcome};
-pub use lifecycle::{Activity, Metered, Notice, NoticeReason, Receipt, StartEstimate};
+pub use lifecycle::{Activity, HeldUp, Metered, Notice, NoticeReason, Receipt, StartEstimate};
 pub use order::queue;
 pub use policy::{Amount, Policy, TenantRules};
 pub use reclaim::idle_limit;

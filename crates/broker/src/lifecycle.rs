@@ -2,9 +2,10 @@
 //!
 //! Must never hold a rule: these are facts and decisions, as events carry them.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use model::{BookingId, GpuUuid, LeaseId, MemoryMib, Millis, ProfileName, Timestamp};
+use model::{BookingId, GpuUuid, LeaseId, MemoryMib, Millis, Placement, ProfileName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What the board's evidence says about the use of a lease's slices.
@@ -32,6 +33,17 @@ pub struct Metered {
     pub busy: Millis,
     /// Time for which evidence existed; the rest is unknown.
     pub observed: Millis,
+}
+
+/// What could not be handed over, since somebody holds its device from before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldUp {
+    /// On which GPU.
+    pub gpu: GpuUuid,
+    /// The place of the slice; `None` if it is all of the GPU.
+    pub place: Option<Placement>,
+    /// Who holds it, in words.
+    pub by: String,
 }
 
 /// Why a lease is given notice.

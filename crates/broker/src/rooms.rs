@@ -13,6 +13,7 @@ use model::{
 use planner::{Hold, Occupant, Room, Want};
 
 use crate::command::World;
+use crate::lifecycle::HeldUp;
 use crate::request::{RequestSpec, Wanted};
 use crate::state::{Lease, Phase, SliceKey, SliceUse, State};
 use crate::{bookings, whole, why};
@@ -161,7 +162,18 @@ pub(crate) fn can_become_usable(gpu: &GpuSnapshot, auto_mig: bool) -> bool {
 /// What a waiting request waits for, in one sentence.
 pub fn explain(state: &State, world: &World<'_>, lease: &Lease) -> String {
     let rooms = rooms(state, world.observed);
-    explain_request(state, world, Some(lease.id), &lease.spec, &rooms)
+    let words = explain_request(state, world, Some(lease.id), &lease.spec, &rooms);
+    let held = lease.held_up.iter().filter(|held| still_held(world, held));
+    held.fold(words, |words, held| alloc::format!("{words}; {}", held.by))
+}
+
+/// Whether somebody is still there where a grant was held up.
+fn still_held(world: &World<'_>, held: &HeldUp) -> bool {
+    let Some(gpu) = world.observed.gpu(&held.gpu) else { return false };
+    match held.place {
+        Some(place) => gpu.instance_at(place).is_some_and(GpuInstance::is_busy),
+        None => !gpu.processes.is_empty(),
+    }
 }
 
 pub(crate) fn explain_spec(

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::booking::Booking;
 use crate::event::{EndReason, GrantedSlice, SliceTarget, StepOutcome};
-use crate::lifecycle::{Activity, Metered, Notice, StartEstimate};
+use crate::lifecycle::{Activity, HeldUp, Metered, Notice, StartEstimate};
 use crate::request::{Holder, RequestSpec};
 use crate::usage::Usage;
 
@@ -115,6 +115,9 @@ pub struct Lease {
     pub failures: u32,
     /// The last such failure.
     pub last_failure: Option<String>,
+    /// What it was refused because somebody held it from before; empty once it has its slices.
+    #[serde(default)]
+    pub held_up: Vec<HeldUp>,
     /// Its whole GPUs, if it asked for such.
     #[serde(default)]
     pub whole: Vec<GpuUuid>,

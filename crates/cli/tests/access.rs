@@ -215,7 +215,12 @@ fn an_old_open_descriptor_keeps_a_new_slice_from_others() {
     if !has_users("an_old_open_descriptor_keeps_a_new_slice_from_others") {
         return;
     }
-    let server = server("a30:1", "on");
+    let server = Server { lab: Lab::shared("a30:1") };
+    let path = server.lab.state_dir().join("migd.toml");
+    // What somebody else holds is no failure of a request, however few it may have.
+    std::fs::write(&path, "[access]\nenforce = \"on\"\n[requests]\nmax_failures = 1\n").unwrap();
+    server.start_daemon(&["--config", path.to_str().unwrap()]);
+    wait_for("MIG", || (server.status()["gpus"][0]["mig"] == "enabled").then_some(()));
     hold_the_rest(&server);
     // The last place: made and taken away by hand, as with nvidia-smi.
     let foreign = server.lab.slice(0, "1g.6gb");
@@ -237,18 +242,38 @@ fn an_old_open_descriptor_keeps_a_new_slice_from_others() {
         BOB,
         &["run", "--profile", "1g.6gb", "--name", "bob", "--", "sleep", "600"],
     ));
-    let failure = wait_for("the grant to be refused", || {
-        server.lease("bob")?["last_failure"].as_str().map(str::to_owned)
+    let why = wait_for("the grant to be refused", || {
+        let why = server.lease("bob")?["waits_for"].as_str()?.to_owned();
+        why.contains("open from before").then_some(why)
     });
-    assert!(failure.contains(&format!("pid {} ", mallory.id())), "{failure}");
-    assert_eq!(server.until("bob", "queued")["slices"].as_array().unwrap().len(), 0);
-    assert_eq!(rights(&[node])[0], (0, 0));
+    assert!(why.contains(&format!("pid {} ", mallory.id())), "{why}");
+    let lease = server.until("bob", "queued");
+    assert_eq!(lease["slices"].as_array().unwrap().len(), 0);
+    assert_eq!(lease["last_failure"], Value::Null);
+    let told = server.lab.ok(&["why", "bob"]);
+    assert!(told.contains(&format!("pid {}", mallory.id())), "{told}");
+    assert!(!told.contains("at the latest"), "nobody knows when a stranger leaves: {told}");
+    // Room elsewhere is taken, whoever sits there.
+    server.lab.ok(&["release", "rest-1"]);
+    let elsewhere = server.until("bob", "active");
+    assert_ne!(nodes(&server, &elsewhere)[1], node);
+    let next = start(migctl_as(
+        &server,
+        BOB,
+        &["run", "--profile", "1g.6gb", "--name", "next", "--", "sleep", "600"],
+    ));
+    server.until("next", "queued");
+    assert_eq!(rights(std::slice::from_ref(&node))[0], (0, 0));
     mallory.kill().unwrap();
     mallory.wait().unwrap();
-    let lease = server.until("bob", "active");
+    let lease = server.until("next", "active");
+    assert_eq!(nodes(&server, &lease)[1], node);
     assert_eq!(rights(&nodes(&server, &lease)), [(BOB, 0o400); 2]);
-    kill("KILL", server.command_of("bob"));
+    for name in ["bob", "next"] {
+        kill("KILL", server.command_of(name));
+    }
     bob.wait_with_output().unwrap();
+    next.wait_with_output().unwrap();
 }
 
 /// Destroys a slice from outside of migd.
@@ -300,6 +325,67 @@ fn observing_changes_nothing_and_names_who_would_be_refused() {
     wait_for("the slice to be as before", || (rights(&nodes) == [(0, 0o444); 2]).then_some(()));
     kill("KILL", server.command_of("ann"));
     ann.wait_with_output().unwrap();
+}
+
+/// The file says another word and the daemon is told by SIGHUP: what is there follows at once, and
+/// what comes after is handed over by the new word.
+#[test]
+fn a_change_of_the_mode_in_the_file_takes_effect_at_sighup() {
+    if !has_users("a_change_of_the_mode_in_the_file_takes_effect_at_sighup") {
+        return;
+    }
+    let server = Server { lab: Lab::shared("a30:1") };
+    let path = server.lab.state_dir().join("migd.toml");
+    let say = |mode: &str| {
+        std::fs::write(&path, format!("[access]\nenforce = \"{mode}\"\n")).unwrap();
+    };
+    let change_to = |mode: &str| {
+        say(mode);
+        kill("HUP", server.daemon().unwrap());
+        wait_for("the mode", || {
+            (server.lab.json(&["access", "show"])["enforce"] == mode).then_some(())
+        });
+    };
+    say("off");
+    server.start_daemon(&["--config", path.to_str().unwrap()]);
+    wait_for("MIG", || (server.status()["gpus"][0]["mig"] == "enabled").then_some(()));
+    let (ann, lease) = run_as(&server, ANN, "ann", &["sleep", "600"]);
+    let (of_ann, uuid) = (nodes(&server, &lease), uuid(&lease));
+    assert_eq!(rights(&of_ann), [(0, 0o444); 2]);
+    assert!(workload_as(&server, BOB, &uuid).status.success());
+    change_to("on");
+    wait_for("the slice to be Ann's", || (rights(&of_ann) == [(ANN, 0o400); 2]).then_some(()));
+    assert!(!workload_as(&server, BOB, &uuid).status.success());
+    let (bob, lease) = run_as(&server, BOB, "bob", &["sleep", "600"]);
+    let of_bob = nodes(&server, &lease);
+    assert_eq!(rights(&of_bob), [(BOB, 0o400); 2], "handed over by the new rule");
+    change_to("observe");
+    wait_for("the slices to be everybody's", || {
+        (rights(&[of_ann.clone(), of_bob.clone()].concat()) == [(0, 0o444); 4]).then_some(())
+    });
+    let intruder = migctl_as(&server, BOB, &["sim", "workload", "--time", "600s", "--on", &uuid]);
+    let intruder = Workload::start(intruder);
+    let named = |text: &str| server.status()["warnings"].to_string().contains(text);
+    let pid = format!("pid {} ", intruder.pid());
+    wait_for("the intruder to be named", || named(&pid).then_some(()));
+    change_to("on");
+    wait_for("the slice to be Ann's", || (rights(&of_ann) == [(ANN, 0o400); 2]).then_some(()));
+    change_to("off");
+    wait_for("the slices to be everybody's", || {
+        (rights(&[of_ann.clone(), of_bob.clone()].concat()) == [(0, 0o444); 4]).then_some(())
+    });
+    wait_for("nobody to be named", || (!named(&pid)).then_some(()));
+    assert!(intruder.pid() > 0 && workload_as(&server, BOB, &uuid).status.success());
+    // A word that is none changes nothing.
+    say("perhaps");
+    kill("HUP", server.daemon().unwrap());
+    wait_for("the mistake to be told", || named("stays in force").then_some(()));
+    assert_eq!(server.lab.json(&["access", "show"])["enforce"], "off");
+    for name in ["ann", "bob"] {
+        kill("KILL", server.command_of(name));
+    }
+    ann.wait_with_output().unwrap();
+    bob.wait_with_output().unwrap();
 }
 
 /// Whoever changes a node by hand finds it mended; a daemon that was away mends what it missed.

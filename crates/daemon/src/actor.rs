@@ -185,6 +185,7 @@ impl Actor {
                 }
             }
             Message::Configured { settings, policy } => {
+                self.hands.access.set_mode(settings.config.access.enforce);
                 self.settings = settings;
                 self.policy = policy;
                 self.retention.hurry();
@@ -360,6 +361,7 @@ impl Actor {
             | Event::PlanAbandoned { .. }
             | Event::Granted { .. }
             | Event::GrantUndone { .. }
+            | Event::HeldUp { .. }
             | Event::Requeued { .. }
             | Event::HolderAttached { .. }
             | Event::Renewed { .. }

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Tr
 use std::time::Duration;
 
 use ::executor::{Execution, Progress};
-use broker::{Command, GrantedSlice, StepOutcome};
+use broker::{Command, GrantedSlice, HeldUp, StepOutcome};
 use driver::Driver;
 use host::Reset;
 use model::{GpuUuid, Plan, PlanId};
 use tokio::sync::oneshot;
 
+use crate::access::NotHandedOver;
 use crate::actor::{Envelope, Message};
 use crate::hands::{Hands, lock};
 use crate::machine::Machine;
@@ -82,9 +83,11 @@ impl ::executor::Machine for Machine {
 }
 
 /// Why a plan was given up.
-struct GivenUp {
-    step: Option<u32>,
-    error: String,
+enum GivenUp {
+    /// Something failed.
+    Failed { step: Option<u32>, error: String },
+    /// Somebody holds what it was to hand over.
+    Held(HeldUp),
 }
 
 /// Carries out a plan and reports how it ended.
@@ -110,9 +113,13 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
     }
     let command = match result {
         Ok(slices) => Command::PlanFinished { plan: id, slices },
-        Err(GivenUp { step, error }) => {
+        Err(GivenUp::Failed { step, error }) => {
             tracing::warn!(plan = %id, step, error, "plan given up");
             Command::PlanFailed { plan: id, step, error }
+        }
+        Err(GivenUp::Held(held)) => {
+            tracing::warn!(plan = %id, by = held.by, "held up by somebody");
+            Command::PlanHeldUp { plan: id, held }
         }
     };
     hands.tell(command);
@@ -131,16 +138,18 @@ fn carry_out(
             Progress::Commit { step, outcome } => {
                 commit(hands, execution.id(), step, outcome.clone())?;
                 if let Some(done) = execution.plan().steps.get(step as usize) {
-                    let refused = |error| GivenUp { step: Some(step), error };
+                    let refused = |error| GivenUp::Failed { step: Some(step), error };
                     making.made(done, &outcome).map_err(refused)?;
                 }
             }
             Progress::Finished(slices) => {
-                let refused = |error| GivenUp { step: None, error };
-                making.hand_over(&slices).map_err(refused)?;
+                making.hand_over(&slices).map_err(|refused| match refused {
+                    NotHandedOver::Failed(error) => GivenUp::Failed { step: None, error },
+                    NotHandedOver::Held(held) => GivenUp::Held(held),
+                })?;
                 return Ok(slices);
             }
-            Progress::Failed { step, error } => return Err(GivenUp { step, error }),
+            Progress::Failed { step, error } => return Err(GivenUp::Failed { step, error }),
         }
     }
 }
@@ -150,11 +159,12 @@ fn commit(hands: &Hands, plan: PlanId, step: u32, outcome: StepOutcome) -> Resul
     let (reply, answer) = oneshot::channel();
     let command = Command::StepDone { plan, step, outcome };
     let envelope = Box::new(Envelope { command, key: None, reply: Some(reply) });
-    let gone = || GivenUp { step: Some(step), error: "the daemon is ending".to_owned() };
+    let failed = |error| GivenUp::Failed { step: Some(step), error };
+    let gone = || failed("the daemon is ending".to_owned());
     hands.inbox.send(Message::Command(envelope)).map_err(|_| gone())?;
     match answer.blocking_recv() {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(GivenUp { step: Some(step), error: chain(&error) }),
+        Ok(Err(error)) => Err(failed(chain(&error))),
         Err(_) => Err(gone()),
     }
 }

@@ -81,6 +81,7 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
             format!("{lease} has {}", places.join(", "))
         }
         Event::GrantUndone { lease, error } => format!("{lease} waits again: {error}"),
+        Event::HeldUp { lease, held } => format!("{lease} waits again: {}", held.by),
         Event::Requeued { lease } => format!("{lease} waits again after the restart"),
         Event::HolderAttached { lease, command } => format!("{lease} runs {command}"),
         Event::Renewed { lease } => format!("{lease} was renewed"),

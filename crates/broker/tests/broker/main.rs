@@ -22,6 +22,8 @@ mod fairness;
 #[cfg(test)]
 mod folding;
 #[cfg(test)]
+mod held_up;
+#[cfg(test)]
 mod holders;
 #[cfg(test)]
 mod modes;

@@ -54,11 +54,13 @@ impl Access {
         lock(&self.cdi).follow(state, observed);
         lock(&self.filter).clear(state);
         inner.opening.retain(|_, (plan, _)| state.plans.contains_key(plan));
-        let mode = picture.settings.config.access.enforce;
-        *lock(&self.mode) = mode;
+        let mode = self.mode();
         match mode {
             Enforce::Off => {
                 inner.findings.clear();
+                inner.troubles.clear();
+                // Whoever turns it off wants nobody kept out by what was closed before.
+                self.restore_own(&mut inner, state, observed);
                 return;
             }
             Enforce::Observe => self.restore_own(&mut inner, state, observed),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use broker::{GrantedSlice, StepOutcome};
+use broker::{GrantedSlice, HeldUp, StepOutcome};
 use host::Users;
 use host::access::{Wanted, set};
 use host::nodes::InstancePath;
@@ -16,6 +16,15 @@ use super::{Access, Suspect, holders, instances_of, named};
 use crate::executor::chain;
 use crate::hands::lock;
 use crate::published::Published;
+
+/// Why something was not handed over. It stays closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotHandedOver {
+    /// It cannot be closed, proven free or opened; why, in words.
+    Failed(String),
+    /// These hold it.
+    Held(HeldUp),
+}
 
 /// A plan under way.
 #[derive(Debug)]
@@ -87,13 +96,13 @@ impl Making<'_> {
     /// for the user it is for. After this the lease may be told.
     ///
     /// # Errors
-    /// In words: who holds it, or why it cannot be opened. It stays closed then.
-    pub(crate) fn hand_over(&self, slices: &[GrantedSlice]) -> Result<(), String> {
+    /// [`NotHandedOver`].
+    pub(crate) fn hand_over(&self, slices: &[GrantedSlice]) -> Result<(), NotHandedOver> {
         let Some(uid) = self.uid else { return Ok(()) };
         for slice in slices.iter().filter(|slice| self.access.enforces(&slice.key.gpu)) {
             let instances = instances_of(&self.published.observed, slice);
             for instance in &instances {
-                self.put(*instance, Wanted::Closed)?;
+                self.put(*instance, Wanted::Closed).map_err(NotHandedOver::Failed)?;
             }
             self.prove_free(slice, &instances)?;
         }
@@ -105,7 +114,7 @@ impl Making<'_> {
                 // end of the plan is in the records.
                 inner.opening.insert(instance, (self.plan, wanted));
                 inner.applied.insert(instance, wanted);
-                self.put(instance, wanted)?;
+                self.put(instance, wanted).map_err(NotHandedOver::Failed)?;
             }
         }
         Ok(())
@@ -122,11 +131,15 @@ impl Making<'_> {
         })
     }
 
-    fn prove_free(&self, slice: &GrantedSlice, instances: &[InstancePath]) -> Result<(), String> {
+    fn prove_free(
+        &self,
+        slice: &GrantedSlice,
+        instances: &[InstancePath],
+    ) -> Result<(), NotHandedOver> {
         let root = &self.access.root;
         let paths: Vec<PathBuf> =
             instances.iter().map(|instance| instance.minor().node(root)).collect();
-        let held = holders(&paths, self.access.others)?;
+        let held = holders(&paths, self.access.others).map_err(NotHandedOver::Failed)?;
         if held.is_empty() {
             return Ok(());
         }
@@ -140,10 +153,12 @@ impl Making<'_> {
                 suspects.push(suspect);
             }
         }
-        Err(format!(
+        let by = format!(
             "{} has the device of GPU instance {} open from before, so nobody else may get it",
             words.join(", "),
             slice.gpu_instance
-        ))
+        );
+        let (gpu, place) = (slice.key.gpu.clone(), Some(slice.key.placement));
+        Err(NotHandedOver::Held(HeldUp { gpu, place, by }))
     }
 }

@@ -33,6 +33,7 @@ use crate::published::Published;
 
 pub use alone::stock_without_daemon;
 pub use glass::{BrokenGlass, GlassError};
+pub(crate) use making::NotHandedOver;
 pub use view::look;
 pub(crate) use wanted::wanted_on;
 
@@ -112,6 +113,15 @@ impl Access {
     /// What is done about users who open slices that are not theirs.
     pub(crate) fn mode(&self) -> Enforce {
         *lock(&self.mode)
+    }
+
+    /// The configuration says otherwise from now on: whatever is handed over after this call is
+    /// handed over by the new rule. Nodes follow with the next picture.
+    pub(crate) fn set_mode(&self, mode: Enforce) {
+        let before = std::mem::replace(&mut *lock(&self.mode), mode);
+        if before != mode {
+            tracing::info!(enforce = mode_name(mode), before = mode_name(before), "access");
+        }
     }
 
     /// For which GPUs an administrator gave everybody access.

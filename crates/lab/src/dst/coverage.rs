@@ -61,6 +61,7 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::PlanAbandoned { .. } => "event: plan interrupted",
         Event::Granted { .. } => "event: granted",
         Event::GrantedWhole { .. } => "event: granted whole",
+        Event::HeldUp { .. } => "event: held up",
         Event::GrantUndone { .. } => "event: grant undone",
         Event::Requeued { .. } => "event: requeued",
         Event::HolderAttached { .. } => "event: holder attached",
