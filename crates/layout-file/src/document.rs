@@ -93,6 +93,8 @@ pub enum GpuName {
     Uuid(String),
     /// By PCI address.
     Pci(PciAddress),
+    /// By PCI device id: every GPU of that kind that can do MIG.
+    Device(DeviceId),
     /// By product name, in lower case: a part of it, or all of it with `*` for any letters.
     Model(String),
 }

@@ -3,12 +3,16 @@
 //! Text in, values out, and back: [`read`] gives a [`Document`], [`resolve`] says what it means on
 //! one machine. Must never touch a file, the environment or a GPU.
 
+mod compare;
 mod document;
+mod export;
 mod fault;
 mod fit;
 mod keys;
 mod mig_parted;
 mod nearest;
+mod out;
+mod own;
 mod pack;
 mod profiles;
 mod read;
@@ -16,12 +20,17 @@ mod resolve;
 mod scalar;
 mod select;
 mod tree;
+mod write;
 mod yaml;
 
+pub use compare::{Difference, DifferenceKind, Differences, Scope, compare};
 pub use document::{
     ComputeItem, ComputeSize, Computes, Config, Count, CountedName, DeviceFilter, DeviceId,
     Devices, Document, Entry, GpuName, GpuSelector, Item, NamedGpu, Schema, Wish,
 };
+pub use export::{Made, export};
 pub use fault::{Fault, Faults, Mark, Warning};
+pub use out::Syntax;
 pub use read::read;
 pub use resolve::{ResolveError, Resolved, resolve};
+pub use write::write;

@@ -4,8 +4,8 @@
 
 use crate::document::Document;
 use crate::fault::{Faults, Findings};
-use crate::mig_parted;
-use crate::yaml;
+use crate::tree::Pair;
+use crate::{mig_parted, own, yaml};
 
 /// Reads a file of layouts, YAML or JSON, mig-parted's or ours.
 ///
@@ -21,7 +21,19 @@ pub fn read(text: &str) -> Result<Document, Faults> {
         findings.refuse(root.at, what, instead);
         return Err(Faults(findings.faults));
     };
-    let document = mig_parted::read::document(pairs, &mut findings);
+    let has = |keys: [&str; 2]| pairs.iter().find(|pair| keys.contains(&pair.key.as_str()));
+    let document = match (has(["schema", "layouts"]), has(["version", "mig-configs"])) {
+        (Some(ours), Some(theirs)) => return Err(both(ours, theirs, findings)),
+        (Some(_), None) => own::read::document(pairs, &mut findings),
+        (None, _) => mig_parted::read::document(pairs, &mut findings),
+    };
     let (document, warnings) = findings.finish(document)?;
     Ok(Document { warnings, ..document })
+}
+
+fn both(ours: &Pair, theirs: &Pair, mut findings: Findings) -> Faults {
+    let what = format!("`{}` is of our format and `{}` of mig-parted's", ours.key, theirs.key);
+    let at = ours.at.max(theirs.at);
+    findings.refuse(at, what, "keep one of the two: `migctl convert` turns a file into the other");
+    Faults(findings.faults)
 }

@@ -29,7 +29,7 @@ pub struct Resolved {
     pub config: String,
     /// What is wanted of each GPU that it is about.
     pub desired: DesiredNode,
-    /// Of each of them, whether its idle slices may be lent to leases.
+    /// Of each of them, whether its idle slices (or the whole GPU) may be lent to leases.
     pub lend: BTreeMap<GpuUuid, bool>,
     /// What is odd: the file's own warnings first, then those about this machine.
     pub warnings: Vec<Warning>,
@@ -124,7 +124,7 @@ fn entries(config: &Config, node: &NodeSnapshot, findings: &mut Findings) -> (De
             let Some(wanted) = wanted(entry, &group, findings) else { continue };
             for one in &group {
                 desired.insert(one.gpu.uuid.clone(), wanted.clone());
-                lend.insert(one.gpu.uuid.clone(), entry.lend && wanted != DesiredGpu::Whole);
+                lend.insert(one.gpu.uuid.clone(), entry.lend);
             }
         }
         named.extend(selected.iter().map(|one| (one.gpu.uuid.clone(), entry.at)));
@@ -176,6 +176,8 @@ fn wanted(entry: &Entry, group: &[Selected<'_>], findings: &mut Findings) -> Opt
             findings.warn(entry.gpus.at, what, "there is nothing to switch off: leave it out");
         } else if first.by_name {
             findings.refuse(entry.gpus.at, what, "leave it out");
+        } else {
+            findings.warn(entry.gpus.at, what, "it stays as it is: leave it out");
         }
         return None;
     }

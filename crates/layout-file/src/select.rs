@@ -4,7 +4,7 @@
 
 use model::{GpuSnapshot, MigState, NodeSnapshot};
 
-use crate::document::{Devices, GpuName, GpuSelector, NamedGpu};
+use crate::document::{DeviceId, Devices, GpuName, GpuSelector, NamedGpu};
 use crate::fault::Findings;
 
 /// A GPU that is meant, and whether it was named itself or is one of all.
@@ -22,8 +22,14 @@ impl GpuName {
             Self::Index(index) => i64::from(gpu.index.get()) == *index,
             Self::Uuid(start) => gpu.uuid.as_str().to_ascii_lowercase().starts_with(start),
             Self::Pci(address) => gpu.pci == *address,
+            Self::Device(id) => capable(gpu) && id.fits(DeviceId::of(gpu)),
             Self::Model(pattern) => is_like(&gpu.name.to_ascii_lowercase(), pattern),
         }
+    }
+
+    /// Whether it names a kind of GPU, so that those that cannot do MIG are not meant.
+    fn is_kind(&self) -> bool {
+        matches!(self, Self::All | Self::Device(_) | Self::Model(_))
     }
 
     fn words(&self) -> String {
@@ -32,6 +38,7 @@ impl GpuName {
             Self::Index(index) => format!("GPU {index}"),
             Self::Uuid(start) => format!("a GPU whose UUID begins with {start}"),
             Self::Pci(address) => format!("a GPU at {address}"),
+            Self::Device(id) => format!("a GPU that can do MIG with the PCI id {id}"),
             Self::Model(pattern) => format!("a GPU of the model \"{pattern}\""),
         }
     }
@@ -77,7 +84,7 @@ pub(crate) fn select<'a>(
             let named = |gpu: &GpuSnapshot| {
                 let mut fitting = names.iter().filter(|named| named.name.fits(gpu)).peekable();
                 fitting.peek()?;
-                Some(fitting.any(|named| !matches!(named.name, GpuName::All | GpuName::Model(_))))
+                Some(fitting.any(|named| !named.name.is_kind()))
             };
             let all = passing.iter().copied();
             all.filter_map(|gpu| Some(Selected { gpu, by_name: named(gpu)? })).collect()

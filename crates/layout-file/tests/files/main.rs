@@ -2,3 +2,5 @@
 
 mod machine;
 mod oddities;
+mod round;
+mod rows;
