@@ -5,6 +5,8 @@ mod arranged;
 #[cfg(test)]
 mod corrupted;
 #[cfg(test)]
+mod layouts;
+#[cfg(test)]
 mod many;
 #[cfg(test)]
 mod online;

@@ -235,8 +235,11 @@ pub(crate) fn execute(node: &NodeSnapshot, plan: &Plan) -> NodeSnapshot {
             }
             Step::CreateComputeInstance { at: placement, profile, placement: inside, .. } => {
                 let index = at(gpu, *placement);
-                gpu.instances[index].compute_instances.push(ComputeInstance {
-                    id: ComputeInstanceId::new(0),
+                let there = &mut gpu.instances[index].compute_instances;
+                let free = |id: &ComputeInstanceId| there.iter().all(|c| c.id != *id);
+                let id = (0..).map(ComputeInstanceId::new).find(free).unwrap();
+                there.push(ComputeInstance {
+                    id,
                     profile: *profile,
                     placement: *inside,
                     uuid: None,
