@@ -13,6 +13,10 @@ use model::{
 use crate::proof::{ExpectedCompute, ExpectedGpu, ExpectedInstance};
 use crate::violation::Breach;
 
+/// The compute capability, major number, from which on MIG mode changes without a reset: Hopper's.
+/// Where the driver does not tell the capability, a reset is taken to be needed.
+const RESETLESS_FROM: u32 = 9;
+
 /// A compute instance at a moment of the execution.
 struct Compute {
     expected: ExpectedCompute,
@@ -31,6 +35,10 @@ struct Instance {
 /// A GPU at a moment of the execution.
 pub(crate) struct Board {
     mig: MigState,
+    /// Whether a mode comes into force at once on this architecture.
+    resetless: bool,
+    /// Whether a mode was set that is in force for certain only after a reset.
+    unsettled: bool,
     healthy: bool,
     pid: Option<u32>,
     geometry: Option<Arc<Geometry>>,
@@ -65,6 +73,8 @@ impl Board {
         });
         Self {
             mig: gpu.mig,
+            resetless: gpu.compute_capability.is_some_and(|(major, _)| major >= RESETLESS_FROM),
+            unsettled: false,
             healthy: gpu.health == Health::Ok,
             pid: gpu.processes.first().map(|process| process.pid),
             geometry: gpu.geometry.clone(),
@@ -99,21 +109,36 @@ impl Board {
         }
     }
 
-    /// The mode is taken as in force afterwards; an executor that finds it pending stops there.
+    /// Whether a step only takes back a wish for another mode, which disturbs nobody.
+    pub(crate) fn takes_back(&self, wish: MigMode) -> bool {
+        matches!(self.mig, MigState::Supported { current, .. } if current == wish)
+            && !self.unsettled
+    }
+
+    /// Where an architecture needs a reset for it, an idle GPU may still change at once. So the mode
+    /// is what must be read back in the end, an executor that finds it pending stops there, and
+    /// nothing that needs the mode is proven before the reset.
     pub(crate) fn set_mode(&mut self, mode: MigMode) -> Result<(), Breach> {
         if self.mig == MigState::Unsupported {
             return Err(Breach::NoMig);
         }
-        self.idle()?;
+        if !self.takes_back(mode) {
+            self.idle()?;
+            self.unsettled = !self.resetless;
+        }
         self.mig = MigState::Supported { current: mode, pending: mode };
         Ok(())
     }
 
     pub(crate) fn reset(&mut self) -> Result<(), Breach> {
         self.idle()?;
+        if self.healthy && !self.unsettled && !self.mig.needs_reset() {
+            return Err(Breach::NeedlessReset);
+        }
         if let MigState::Supported { pending, .. } = self.mig {
             self.mig = MigState::Supported { current: pending, pending };
         }
+        self.unsettled = false;
         Ok(())
     }
 
@@ -121,9 +146,15 @@ impl Board {
         match self.mig {
             MigState::Unsupported => Err(Breach::NoMig),
             MigState::Supported { .. } if self.mig.needs_reset() => Err(Breach::ModePending),
-            MigState::Supported { .. } if self.mig.is_enabled() => Ok(()),
-            MigState::Supported { .. } => Err(Breach::ModeOff),
+            MigState::Supported { .. } if !self.mig.is_enabled() => Err(Breach::ModeOff),
+            MigState::Supported { .. } if self.unsettled => Err(Breach::ModePending),
+            MigState::Supported { .. } => Ok(()),
         }
+    }
+
+    /// The id of the GPU instance that lies there, if it was there before the plan.
+    pub(crate) fn instance_at(&self, at: Placement) -> Option<GpuInstanceId> {
+        self.instances.iter().find(|instance| instance.placement == at).and_then(|i| i.id)
     }
 
     pub(crate) fn create_instance(

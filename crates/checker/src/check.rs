@@ -9,7 +9,7 @@ use model::{GpuInstanceId, GpuUuid, NodeSnapshot, Plan, Purpose, Step};
 
 use crate::board::{Board, NamedCompute};
 use crate::proof::Proof;
-use crate::protect::Protected;
+use crate::protect::{InstanceProtection, Protected};
 use crate::violation::{Breach, Violation};
 
 /// Proves that every step of `plan` is legal on `snapshot` at its moment and takes nothing from
@@ -87,16 +87,27 @@ fn allowed(
     let stays = |id: GpuInstanceId| {
         protected.instance(uuid, id).map_or(Ok(()), |why| Err(Breach::Protected(why)))
     };
+    // What is foreign is nobody's that we know; an administrator may add to it.
+    let has = |id: GpuInstanceId| {
+        let why = protected.instance(uuid, id);
+        why.filter(|why| !matches!(why, InstanceProtection::Foreign))
+    };
+    let takes_back = matches!(step, Step::SetMigMode { mode, .. } if board.takes_back(*mode));
     match step {
         Step::SetMigMode { .. } | Step::ResetGpu { .. } => {
             if matches!(purpose, Purpose::Grant(_)) {
                 return Err(Breach::ModeByGrant);
             }
-            if protected.any_on(uuid) { Err(Breach::HasProtected) } else { Ok(()) }
+            let spared = takes_back || !protected.any_on(uuid);
+            if spared { Ok(()) } else { Err(Breach::HasProtected) }
         }
         Step::DestroyComputeInstance { gpu_instance, .. }
         | Step::DestroyGpuInstance { gpu_instance, .. } => stays(*gpu_instance),
-        Step::CreateGpuInstance { .. } | Step::CreateComputeInstance { .. } => Ok(()),
+        Step::CreateComputeInstance { at, .. } => match board.instance_at(*at).map(has) {
+            Some(Some(why)) => Err(Breach::ProtectedFromOthers(why)),
+            Some(None) | None => Ok(()),
+        },
+        Step::CreateGpuInstance { .. } => Ok(()),
     }
 }
 

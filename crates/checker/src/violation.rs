@@ -61,6 +61,9 @@ pub enum Breach {
     /// The GPU itself changes while an instance on it is protected.
     #[error("an instance on the GPU is protected")]
     HasProtected,
+    /// A reset takes the GPU away from everybody, so it must bring something into force.
+    #[error("the GPU needs no reset: no mode is pending")]
+    NeedlessReset,
     /// Granting a slice must not change the GPU itself.
     #[error("a lease never changes the mode of a GPU")]
     ModeByGrant,
@@ -105,6 +108,9 @@ pub enum Breach {
     /// Records forbid it.
     #[error("it must stay: {0}")]
     Protected(InstanceProtection),
+    /// Whoever has a GPU instance shares it with nobody.
+    #[error("nothing may be added to that GPU instance: {0}")]
+    ProtectedFromOthers(InstanceProtection),
     /// The driver destroys no GPU instance that has compute instances; there is no cascade.
     #[error("it still has {0} compute instances")]
     HasCompute(usize),

@@ -64,16 +64,72 @@ fn protected_gpu_is_left_alone() {
 fn nothing_but_mode_and_reset_while_a_mode_is_pending() {
     let pending = node(PENDING, Vec::new());
     assert_eq!(caught(&empty(), &pending, vec![create(ONE, 0, 1)]), Breach::ModePending);
-    for first in [reset(), set_mode(MigMode::Enabled)] {
-        let steps = vec![first, create(ONE, 0, 1)];
-        assert!(check(&plan(steps), &pending, &Protected::nothing()).is_ok());
+    let steps = vec![reset(), create(ONE, 0, 1)];
+    assert!(check(&plan(steps), &pending, &Protected::nothing()).is_ok());
+}
+
+#[test]
+fn a_mode_is_counted_on_after_a_reset_where_the_architecture_needs_one() {
+    let set = || set_mode(MigMode::Enabled);
+    let all = || vec![set(), reset(), create(ONE, 0, 1)];
+    let short = || vec![set(), create(ONE, 0, 1)];
+    let mut machine = node(OFF, Vec::new());
+    for capability in [Some((8, 0)), None] {
+        machine.gpus[0].compute_capability = capability;
+        assert!(check(&plan(all()), &machine, &Protected::nothing()).is_ok());
+        assert_eq!(refused(&machine, short()), Breach::ModePending);
+    }
+    for capability in [Some((9, 0)), Some((12, 0))] {
+        machine.gpus[0].compute_capability = capability;
+        assert!(check(&plan(short()), &machine, &Protected::nothing()).is_ok());
+        assert_eq!(refused(&machine, all()), Breach::NeedlessReset);
     }
 }
 
 #[test]
+fn a_reset_must_bring_something_into_force() {
+    assert_eq!(caught(&node(PENDING, Vec::new()), &empty(), vec![reset()]), Breach::NeedlessReset);
+    let steps = vec![set_mode(MigMode::Disabled), reset(), reset()];
+    assert_eq!(refused(&empty(), steps), Breach::NeedlessReset);
+}
+
+#[test]
+fn a_wish_is_taken_back_without_disturbing_anybody() {
+    let mut machine = busy_whole(node(LEAVING, vec![instance(3, ONE, 0, 1, &[5])]));
+    let leased = Protected::nothing().with_instance(
+        uuid(),
+        GpuInstanceId::new(3),
+        InstanceProtection::Leased(LeaseId::new(1)),
+    );
+    let back = plan(vec![set_mode(MigMode::Enabled), create(TWO, 2, 2)]);
+    let proof = check(&back, &machine, &leased).unwrap();
+    assert_eq!(proof.gpus()[&uuid()].mig, ON);
+    let grant = Plan { purpose: Purpose::Grant(LeaseId::new(1)), ..back.clone() };
+    assert!(check(&grant, &machine, &leased).is_err());
+    // Towards the other mode it is a change like any.
+    let away = vec![set_mode(MigMode::Disabled)];
+    assert_eq!(refused(&machine, away), Breach::HasInstances(1));
+    machine.gpus[0].mig = PENDING;
+    assert!(check(&back, &machine, &leased).is_err());
+}
+
+#[test]
+fn nothing_is_added_to_what_somebody_has() {
+    let half = bare(3, THREE, 0, 4);
+    let machine = node(ON, vec![half]);
+    let steps = || vec![create_compute((0, 4), 0, 0, 1)];
+    assert!(check(&plan(steps()), &machine, &Protected::nothing()).is_ok());
+    let with = |why| Protected::nothing().with_instance(uuid(), GpuInstanceId::new(3), why);
+    for why in [InstanceProtection::Leased(LeaseId::new(1)), InstanceProtection::Pinned] {
+        let violations = check(&plan(steps()), &machine, &with(why)).unwrap_err();
+        assert_eq!(only(violations), Breach::ProtectedFromOthers(why));
+    }
+    assert!(check(&plan(steps()), &machine, &with(InstanceProtection::Foreign)).is_ok());
+}
+
+#[test]
 fn disable_pending_stops_everything_too() {
-    let leaving = MigState::Supported { current: MigMode::Enabled, pending: MigMode::Disabled };
-    assert_eq!(refused(&node(leaving, Vec::new()), vec![create(ONE, 0, 1)]), Breach::ModePending);
+    assert_eq!(refused(&node(LEAVING, Vec::new()), vec![create(ONE, 0, 1)]), Breach::ModePending);
 }
 
 #[test]
@@ -87,7 +143,7 @@ fn gpu_must_know_mig() {
 fn mode_must_be_on_at_that_moment() {
     let off = node(OFF, Vec::new());
     assert_eq!(caught(&empty(), &off, vec![create(ONE, 0, 1)]), Breach::ModeOff);
-    let steps = vec![set_mode(MigMode::Enabled), create(ONE, 0, 1)];
+    let steps = vec![set_mode(MigMode::Enabled), reset(), create(ONE, 0, 1)];
     assert!(check(&plan(steps), &off, &Protected::nothing()).is_ok());
     let steps = vec![set_mode(MigMode::Disabled), create(ONE, 0, 1)];
     assert_eq!(refused(&empty(), steps), Breach::ModeOff);
@@ -95,9 +151,9 @@ fn mode_must_be_on_at_that_moment() {
 
 #[test]
 fn mode_and_reset_need_a_gpu_without_instances() {
-    let held = node(ON, vec![instance(3, ONE, 0, 1, &[])]);
-    for step in [set_mode(MigMode::Disabled), reset()] {
-        assert_eq!(caught(&empty(), &held, vec![step]), Breach::HasInstances(1));
+    for (mig, step) in [(ON, set_mode(MigMode::Disabled)), (LEAVING, reset())] {
+        let held = node(mig, vec![instance(3, ONE, 0, 1, &[])]);
+        assert_eq!(caught(&node(mig, Vec::new()), &held, vec![step]), Breach::HasInstances(1));
     }
     let steps = vec![create(ONE, 0, 1), reset()];
     assert_eq!(refused(&empty(), steps), Breach::HasInstances(1));
@@ -105,9 +161,12 @@ fn mode_and_reset_need_a_gpu_without_instances() {
 
 #[test]
 fn mode_reset_and_first_instance_need_a_gpu_without_processes() {
-    let busy = busy_whole(empty());
-    for step in [set_mode(MigMode::Disabled), reset(), create(ONE, 0, 1)] {
-        assert_eq!(caught(&empty(), &busy, vec![step]), Breach::HasProcesses { pid: 77 });
+    for (mig, step) in
+        [(ON, set_mode(MigMode::Disabled)), (LEAVING, reset()), (ON, create(ONE, 0, 1))]
+    {
+        let free = || node(mig, Vec::new());
+        let breach = caught(&free(), &busy_whole(free()), vec![step]);
+        assert_eq!(breach, Breach::HasProcesses { pid: 77 });
     }
 }
 
@@ -124,13 +183,13 @@ fn mode_change_spares_protected_instances_even_unseen_ones() {
 
 #[test]
 fn grant_never_changes_the_gpu_itself() {
-    for step in [set_mode(MigMode::Enabled), reset()] {
+    for (mig, step) in [(OFF, set_mode(MigMode::Enabled)), (PENDING, reset())] {
         let steps = vec![step];
         let grant = Plan { purpose: Purpose::Grant(LeaseId::new(1)), steps: steps.clone() };
         let prepare = Plan { purpose: Purpose::Prepare, steps };
         let nothing = Protected::nothing();
-        assert!(check(&prepare, &node(OFF, Vec::new()), &nothing).is_ok());
-        let violations = check(&grant, &node(OFF, Vec::new()), &nothing).unwrap_err();
+        assert!(check(&prepare, &node(mig, Vec::new()), &nothing).is_ok());
+        let violations = check(&grant, &node(mig, Vec::new()), &nothing).unwrap_err();
         assert_eq!(only(violations), Breach::ModeByGrant);
     }
 }

@@ -17,6 +17,8 @@ pub(crate) const ON: MigState =
     MigState::Supported { current: MigMode::Enabled, pending: MigMode::Enabled };
 pub(crate) const OFF: MigState =
     MigState::Supported { current: MigMode::Disabled, pending: MigMode::Disabled };
+pub(crate) const LEAVING: MigState =
+    MigState::Supported { current: MigMode::Enabled, pending: MigMode::Disabled };
 pub(crate) const PENDING: MigState =
     MigState::Supported { current: MigMode::Disabled, pending: MigMode::Enabled };
 
