@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use broker::TenantRules;
-use model::Millis;
+use model::{Millis, StopClients};
 
 use crate::rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
 
@@ -20,6 +20,8 @@ pub struct Config {
     pub access: Access,
     /// Who may do what only an administrator may.
     pub admins: Admins,
+    /// Changes of MIG mode.
+    pub mode: Mode,
     /// The interface over TCP.
     pub tcp: Tcp,
     /// The journal.
@@ -140,6 +142,13 @@ pub struct Admins {
     pub users: Vec<String>,
     /// Names of groups.
     pub groups: Vec<String>,
+}
+
+/// `[mode]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Units that may be stopped while a GPU's mode changes or a GPU is reset.
+    pub stop_clients: StopClients,
 }
 
 /// `[tcp]`.

@@ -72,6 +72,7 @@ pub(crate) const SECTIONS: &[SectionDoc] = &[
         name: "tcp",
         meaning: "The interface over TCP, for other machines: off unless `listen` is set.",
     },
+    SectionDoc { name: "mode", meaning: "Changes of MIG mode, and resets of GPUs." },
     SectionDoc { name: "journal", meaning: "The record of everything that happened." },
     SectionDoc { name: "cdi", meaning: "The file by which container engines know slices." },
     SectionDoc { name: "limits", meaning: "What one user may have." },
@@ -151,6 +152,15 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     example(live("admins", "users", "[]", "Names of users."), "[\"kim\"]"),
     example(live("admins", "groups", "[]", "Names of groups."), "[\"gpu-admins\"]"),
+    example(
+        live(
+            "mode",
+            "stop_clients",
+            "[]",
+            "Units that hold GPUs and may be stopped while a GPU's MIG mode changes or a GPU is reset: their names, or \"known\" for DCGM, its exporter, NVSM and nvidia-persistenced. They are started again after it, whatever came of it. kubelet is stopped only if it is named; Fabric Manager and display servers never are.",
+        ),
+        "\"known\"",
+    ),
     open(
         "tcp",
         "listen",

@@ -7,7 +7,7 @@ use model::Millis;
 
 use crate::calendar::{Clock, Days, Hours};
 use crate::fault::Place;
-use crate::general::{Access, Admins, Cdi, Config, DaemonKeys, Journal, Limits, Tcp};
+use crate::general::{Access, Admins, Cdi, Config, DaemonKeys, Journal, Limits, Mode, Tcp};
 use crate::rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
 use crate::section::Section;
 use crate::value::{Given, Value, quoted};
@@ -22,6 +22,9 @@ pub(crate) fn config(root: &mut Section<'_, '_>) -> Config {
     let admins = root.table("admins", |section| Admins {
         users: section.get("users", built_in.admins.users),
         groups: section.get("groups", built_in.admins.groups),
+    });
+    let mode = root.table("mode", |section| Mode {
+        stop_clients: section.get("stop_clients", built_in.mode.stop_clients),
     });
     let tcp = root.table("tcp", |section| tcp(section, built_in.tcp));
     let journal = root.table("journal", |section| Journal {
@@ -83,6 +86,7 @@ pub(crate) fn config(root: &mut Section<'_, '_>) -> Config {
         daemon,
         access,
         admins,
+        mode,
         tcp,
         journal,
         cdi,

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use broker::{GpuSelector, Priority};
-use model::{MemoryMib, MemoryRequest, Millis, ProfileName};
+use model::{MemoryMib, MemoryRequest, Millis, ProfileName, StopClients, UnitName};
 use toml::de::DeValue;
 
 use crate::calendar::Hours;
@@ -225,6 +225,37 @@ impl Value for GpuSelector {
     }
     fn toml(&self) -> String {
         quoted(&self.to_string())
+    }
+}
+
+impl Value for UnitName {
+    const WRITE: &'static str = "names of systemd units in quotes, such as \"nvidia-dcgm\"";
+    fn read(given: &Given<'_>) -> Result<Self, String> {
+        let text = given.text().ok_or("is no name of a unit")?;
+        text.trim().parse().map_err(|_| "is no name of a unit".to_owned())
+    }
+    fn toml(&self) -> String {
+        quoted(self.as_str())
+    }
+}
+
+impl Value for StopClients {
+    const WRITE: &'static str =
+        "names of units such as [\"nvidia-dcgm\"], \"known\", or [] for none";
+    fn read(given: &Given<'_>) -> Result<Self, String> {
+        match given.text().map(str::trim) {
+            Some("known") => return Ok(Self::Known),
+            Some("none") => return Ok(Self::Nothing),
+            Some(_) | None => {}
+        }
+        Self::named(Vec::<UnitName>::read(given)?).map_err(|error| format!("cannot be: {error}"))
+    }
+    fn toml(&self) -> String {
+        match self {
+            Self::Nothing => "[]".to_owned(),
+            Self::Known => quoted("known"),
+            Self::Named(units) => units.toml(),
+        }
     }
 }
 

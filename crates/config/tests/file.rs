@@ -277,3 +277,24 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn units_to_stop_are_named_and_some_cannot_be() {
+    use model::StopClients;
+    let read = |value: &str| {
+        let text = format!("[mode]\nstop_clients = {value}\n");
+        Effective::parse(Path::new("migd.toml"), &text).map(|read| read.config.mode.stop_clients)
+    };
+    assert_eq!(read("[]").unwrap(), StopClients::Nothing);
+    assert_eq!(read("\"known\"").unwrap(), StopClients::Known);
+    let named = read("[\"nvidia-dcgm\", \"kubelet.service\"]").unwrap();
+    assert_eq!(named.to_string(), "nvidia-dcgm.service,kubelet.service");
+    for (value, words) in [
+        ("[\"nvidia-fabricmanager\"]", "is never stopped: GPUs on NVSwitches"),
+        ("[\"a b\"]", "no name of a unit"),
+        ("7", "no name of a unit"),
+    ] {
+        let faults = read(value).unwrap_err().to_string();
+        assert!(faults.contains(words) && faults.contains(":2:16"), "{faults}");
+    }
+}

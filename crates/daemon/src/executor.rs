@@ -80,6 +80,10 @@ impl ::executor::Machine for Machine {
     fn pause(&self) {
         std::thread::sleep(BETWEEN_TRIES);
     }
+
+    fn warn(&self, words: &str) {
+        tracing::warn!("{words}");
+    }
 }
 
 /// Why a plan was given up.

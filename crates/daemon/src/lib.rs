@@ -30,6 +30,7 @@ mod searcher;
 mod sentence;
 mod serve;
 mod settings;
+mod simulated;
 mod views;
 mod watch;
 mod windows;

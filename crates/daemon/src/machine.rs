@@ -1,17 +1,17 @@
-//! The machine below the daemon: its driver, the root of its files, its reset.
+//! The machine below the daemon: its driver, the root of its files, its reset, its units.
 //!
 //! Must never know which of the two machines it is, beyond opening it.
 
-use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use driver::{Driver, Resolver};
-use host::{HostRoot, Reset, ResetError, SysfsReset};
-use model::{GpuSnapshot, Timestamp};
+use host::{HostRoot, Reset, SysfsReset, SystemdUnits, Units};
+use model::Timestamp;
 use sim_nvml::SimHost;
 
 use crate::options::{DaemonError, GpuSource};
+use crate::simulated::{SimulatedReset, SimulatedUnits};
 use crate::views;
 
 /// What a daemon stands on.
@@ -20,6 +20,9 @@ pub(crate) struct Machine {
     pub(crate) driver: Driver,
     pub(crate) root: HostRoot,
     pub(crate) reset: Box<dyn Reset>,
+    /// Its systemd units, some of which hold GPUs.
+    #[allow(dead_code, reason = "a change of MIG mode stops and starts them")]
+    pub(crate) units: Box<dyn Units>,
     /// Name of the simulated host, if it is one.
     pub(crate) simulated: Option<String>,
 }
@@ -31,12 +34,14 @@ impl Machine {
             GpuSource::Real => {
                 let root = HostRoot::real();
                 let reset = Box::new(SysfsReset::new(root.clone()));
-                Self { driver, root, reset, simulated: None }
+                let units = Box::new(SystemdUnits::default());
+                Self { driver, root, reset, units, simulated: None }
             }
             GpuSource::Simulated { name, dir } => {
                 let root = HostRoot::at(SimHost::open(dir)?.root());
                 let reset = Box::new(SimulatedReset { dir: dir.clone() });
-                Self { driver, root, reset, simulated: Some(name.clone()) }
+                let units = Box::new(SimulatedUnits { dir: dir.clone() });
+                Self { driver, root, reset, units, simulated: Some(name.clone()) }
             }
         })
     }
@@ -67,21 +72,4 @@ pub fn view_without_daemon(source: &GpuSource) -> Result<api::NodeView, DaemonEr
     let machine = Machine::open(source)?;
     let observed = machine.driver.snapshot(Timestamp::default())?;
     Ok(views::bare_node(&observed, machine.simulated))
-}
-
-/// The reset of a simulated GPU: its own control, since NVML has none.
-#[derive(Debug)]
-struct SimulatedReset {
-    dir: PathBuf,
-}
-
-impl Reset for SimulatedReset {
-    fn reset(&self, gpu: &GpuSnapshot) -> Result<(), ResetError> {
-        reset_simulated(&self.dir, gpu)
-            .map_err(|source| ResetError::Failed { pci: gpu.pci, source: Box::new(source) })
-    }
-}
-
-fn reset_simulated(dir: &Path, gpu: &GpuSnapshot) -> Result<(), sim_nvml::SimError> {
-    SimHost::open(dir)?.reset_gpu(gpu.index.get() as usize)
 }

@@ -222,6 +222,8 @@ symbols! {
         fn nvmlDeviceGetEnforcedPowerLimit(device: Device, milliwatts: &mut c_uint);
         fn nvmlDeviceGetTemperature(device: Device, sensor: c_uint, celsius: &mut c_uint);
         fn nvmlDeviceGetUtilizationRates(device: Device, rates: &mut nvmlUtilization_t);
+        fn nvmlDeviceSetPersistenceMode(device: Device, mode: c_uint);
+        fn nvmlDeviceGetVirtualizationMode(device: Device, mode: &mut c_uint);
         fn nvmlDeviceGetPersistenceMode(device: Device, mode: &mut c_uint);
         fn nvmlDeviceGetMigMode(device: Device, current: &mut c_uint, pending: &mut c_uint);
         fn nvmlDeviceSetMigMode(device: Device, mode: c_uint, activation: &mut nvmlReturn_t);

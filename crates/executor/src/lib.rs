@@ -31,6 +31,9 @@ pub trait Machine {
 
     /// Waits a moment before something is tried again.
     fn pause(&self);
+
+    /// Hears of something that went wrong beside a plan, and leaves it to whoever reads the log.
+    fn warn(&self, _words: &str) {}
 }
 
 /// What one act of an execution came to.

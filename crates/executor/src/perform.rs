@@ -63,9 +63,24 @@ pub(crate) fn what_stands(
     }
 }
 
+/// Resets a GPU with persistence mode off, which keeps it from being reset, and on again after.
+fn reset(machine: &dyn Machine, gpu: &GpuSnapshot) -> Result<(), Failed> {
+    let driver = machine.driver();
+    let uuid = &gpu.uuid;
+    // A GPU that wants a reset may answer nothing else; whoever resets it tells what is in the way.
+    let persistent = driver.persistence(uuid).ok().flatten() == Some(true)
+        && driver.set_persistence(uuid, false).is_ok();
+    let result = reset_unheld(machine, gpu);
+    if persistent && let Err(error) = driver.set_persistence(uuid, true) {
+        let why = chain(&error);
+        machine.warn(&format!("persistence mode of GPU {uuid} stays off after its reset: {why}"));
+    }
+    result
+}
+
 /// Resets a GPU with our own NVML session closed: an open one is a client like any other, and keeps
 /// the GPU from being reset.
-fn reset(machine: &dyn Machine, gpu: &GpuSnapshot) -> Result<(), Failed> {
+fn reset_unheld(machine: &dyn Machine, gpu: &GpuSnapshot) -> Result<(), Failed> {
     let driver = machine.driver();
     let mut closed = driver.close();
     for _ in 0..CLOSING_TRIES {

@@ -40,6 +40,8 @@ pub enum Virtualization {
     Passthrough,
     /// A share of a GPU; the host decides about MIG.
     VgpuGuest,
+    /// The machine shares the GPU with virtual machines of its own.
+    VgpuHost,
 }
 
 /// Whether calls on the GPU still work.

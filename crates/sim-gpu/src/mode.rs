@@ -121,7 +121,7 @@ impl Node {
     ///
     /// # Errors
     /// NO_PERMISSION, GPU_IS_LOST, NOT_SUPPORTED in a passthrough machine, IN_USE while anybody
-    /// but the caller uses the GPU.
+    /// but the caller uses the GPU, or persistence mode is on.
     pub fn reset_gpu(&mut self, gpu: usize, caller: Caller, now: Timestamp) -> Result<(), Return> {
         let found = self.gpu(gpu)?;
         if found.health == GpuHealth::Lost {
@@ -132,7 +132,8 @@ impl Node {
             return Err(Return::NotSupported);
         }
         let by_session = self.knobs.sessions_block_mode && self.held_by_session(gpu, caller);
-        if self.held_by_client(gpu) || by_session {
+        // Persistence mode keeps the driver's state of the GPU, and with it the GPU (NVSentinel#1692).
+        if self.held_by_client(gpu) || by_session || found.persistence {
             return Err(Return::InUse);
         }
         let found = self.gpu_mut(gpu)?;

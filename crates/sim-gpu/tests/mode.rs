@@ -205,6 +205,16 @@ fn the_persistence_matrix() {
 }
 
 #[test]
+fn persistence_mode_keeps_a_gpu_from_being_reset() {
+    let mut node = host("dgx-a100");
+    node.set_persistence(0, root(), true).unwrap();
+    assert_eq!(node.reset_gpu(0, root(), NOW), Err(Return::InUse));
+    assert_eq!(node.reset_gpu(1, root(), NOW), Ok(()), "another GPU is not concerned");
+    node.set_persistence(0, root(), false).unwrap();
+    assert_eq!(node.reset_gpu(0, root(), NOW), Ok(()));
+}
+
+#[test]
 fn reset_and_reload_want_root_and_an_unused_machine() {
     let mut node = host("dgx-a100");
     let plain = Caller { process: process(9), rights: Rights::ConfigCapable };

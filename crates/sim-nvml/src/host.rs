@@ -60,6 +60,15 @@ pub enum SimError {
         #[source]
         source: std::io::Error,
     },
+    /// The file of its units cannot be read or changed.
+    #[error("the units of the simulated host are out of reach: {}", path.display())]
+    Units {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said, or what does not parse.
+        #[source]
+        source: std::io::Error,
+    },
     /// Its description does not make sense.
     #[error("the description of the simulated host is wrong")]
     Spec(#[source] HostSpecError),
@@ -354,20 +363,22 @@ impl SimHost {
         self.drive("reload of the driver", |node, now| node.reload_driver(caller, now))
     }
 
-    /// Reboots the host: every process on it is gone, instances too.
+    /// Reboots the host: every process on it is gone, instances too; units that are enabled run.
     ///
     /// # Errors
-    /// [`SimError::State`].
+    /// [`SimError::State`], [`SimError::Units`].
     pub fn reboot(&self) -> Result<(), SimError> {
-        self.change(Node::reboot)
+        self.change(Node::reboot)?;
+        self.boot_units()
     }
 
-    /// Makes the host as new: no instances, no MIG, no faults, no holders.
+    /// Makes the host as new: no instances, no MIG, no faults, no holders, no units.
     ///
     /// # Errors
-    /// [`SimError::State`].
+    /// [`SimError::State`], [`SimError::Units`].
     pub fn wipe(&self) -> Result<(), SimError> {
-        self.change(Node::wipe)
+        self.change(Node::wipe)?;
+        self.forget_units()
     }
 
     /// Adds an invented holder.

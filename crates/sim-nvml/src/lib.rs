@@ -11,6 +11,7 @@
 //! | `state` | header with a mapped generation word, and two slots with the encoded node |
 //! | `lock`, `gpu-locks/N` | locks the kernel drops when their holder dies |
 //! | `calls.jsonl` | the log of mutating calls; the state says how long it is |
+//! | `units.toml` | its systemd units, if somebody invented some |
 //! | `root/` | `/proc`, `/sys` and `/dev` of the host |
 
 pub mod abi;
@@ -28,6 +29,7 @@ mod slot;
 mod spec_file;
 mod trees;
 pub mod types;
+mod units;
 
 pub use calls::CallEntry;
 pub use cuda::{CudaContext, CudaError, CudaRequest};
@@ -36,3 +38,4 @@ pub use host::{HostOptions, SimError, SimHost};
 pub use session::{HOST_VARIABLE, attach, attach_thread};
 pub use shared::{SharedError, Version};
 pub use spec_file::{SpecFileError, spec_from_text, spec_from_toml};
+pub use units::{SimUnit, SimUnitManner, SimUnitState};

@@ -12,7 +12,7 @@
 //! board = "a100-sxm4-40gb"       # id in the catalog
 //! count = 4                      # so many of them
 //! chip = "swapped"               # plain or swapped numbering of GPU instances
-//! virtualization = "passthrough" # bare_metal, passthrough or vgpu_guest
+//! virtualization = "passthrough" # bare_metal, passthrough, vgpu_guest or vgpu_host
 //! resetless = true               # overrides whether a mode change needs a reset
 //! mig_refused = false            # MIG is refused although the board has it
 //! persistence = true

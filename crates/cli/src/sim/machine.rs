@@ -134,6 +134,7 @@ pub(super) fn of_sim(what: &str, error: &SimError) -> Failure {
         SimError::State { .. }
         | SimError::Exists(_)
         | SimError::Make { .. }
+        | SimError::Units { .. }
         | SimError::Driver { .. }
         | SimError::OtherHost(_) => failure,
     }

@@ -92,3 +92,36 @@ fn links_and_telemetry_are_read() {
     assert_eq!(extras.memory.unwrap().total.get(), 40960);
     assert_eq!(extras.mode_change_needs_reset(), Some(true));
 }
+
+#[test]
+fn what_stands_in_the_way_of_a_reset_is_told_and_taken_away() {
+    use driver::Virtualization;
+    let machine = Machine::new("a30:1");
+    let gpu = machine.uuid(0);
+    assert_eq!(machine.driver.persistence(&gpu).unwrap(), Some(false));
+    machine.driver.set_persistence(&gpu, true).unwrap();
+    assert_eq!(machine.driver.persistence(&gpu).unwrap(), Some(true));
+    assert!(machine.host.reset_gpu(0).is_err(), "persistence mode holds the GPU");
+    machine.driver.set_persistence(&gpu, false).unwrap();
+    machine.driver.close().unwrap();
+    machine.host.reset_gpu(0).unwrap();
+    machine.driver.reopen().unwrap();
+    for (set, told, speaks_against) in [
+        (sim_gpu::Virtualization::BareMetal, Virtualization::None, false),
+        (sim_gpu::Virtualization::Passthrough, Virtualization::Passthrough, true),
+        (sim_gpu::Virtualization::VgpuGuest, Virtualization::VgpuGuest, true),
+        (sim_gpu::Virtualization::VgpuHost, Virtualization::VgpuHost, true),
+    ] {
+        machine.host.change(|node, _| node.gpus[0].virtualization = set).unwrap();
+        assert_eq!(machine.driver.virtualization(&gpu).unwrap(), Some(told));
+        assert_eq!(told.against_mode_change(true).is_some(), speaks_against, "{told:?}");
+    }
+    // Hopper and later change their mode without a reset.
+    assert_eq!(Virtualization::Passthrough.against_mode_change(false), None);
+    drop(machine);
+    let old = ["nvmlDeviceGetVirtualizationMode", "nvmlDeviceSetPersistenceMode"];
+    let machine = Machine::without("a30:1", Box::leak(Box::new(old)));
+    assert_eq!(machine.driver.virtualization(&machine.uuid(0)).unwrap(), None);
+    let error = machine.driver.set_persistence(&machine.uuid(0), true).unwrap_err();
+    assert!(matches!(error, driver::DriverError::MissingSymbol { .. }), "{error}");
+}

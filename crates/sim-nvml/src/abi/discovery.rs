@@ -264,6 +264,7 @@ pub(crate) fn virtualization(call: &Call, device: Device, mode: Out<u32>) -> Out
         Virtualization::BareMetal => 0,
         Virtualization::Passthrough => 1,
         Virtualization::VgpuGuest => 2,
+        Virtualization::VgpuHost => 3,
     })
 }
 
