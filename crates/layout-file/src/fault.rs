@@ -59,6 +59,11 @@ pub struct Fault {
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
+    /// The stable code of the error (docs/errors.md).
+    pub const fn code(&self) -> &'static str {
+        "E-LAYOUT-FILE"
+    }
+
     /// The list as people read it, one a line, each behind the name of the file.
     pub fn in_file(&self, name: &str) -> String {
         let lines: Vec<String> = self.0.iter().map(|fault| format!("{name}:{fault}")).collect();

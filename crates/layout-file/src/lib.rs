@@ -3,11 +3,15 @@
 //! Text in, values out, and back: [`read`] gives a [`Document`], [`resolve`] says what it means on
 //! one machine. Must never touch a file, the environment or a GPU.
 
+mod checkpoint;
 mod compare;
+mod convert;
 mod document;
 mod export;
 mod fault;
 mod fit;
+mod generate;
+mod hooks;
 mod keys;
 mod mig_parted;
 mod nearest;
@@ -23,13 +27,17 @@ mod tree;
 mod write;
 mod yaml;
 
+pub use checkpoint::{Restored, read_checkpoint, write_checkpoint};
 pub use compare::{Difference, DifferenceKind, Differences, Scope, compare};
+pub use convert::convert;
 pub use document::{
     ComputeItem, ComputeSize, Computes, Config, Count, CountedName, DeviceFilter, DeviceId,
     Devices, Document, Entry, GpuName, GpuSelector, Item, NamedGpu, Schema, Wish,
 };
 pub use export::{Made, export};
 pub use fault::{Fault, Faults, Mark, Warning};
+pub use generate::{Kind, generate_config, kinds};
+pub use hooks::{Hook, Hooks, read_hooks};
 pub use out::Syntax;
 pub use read::read;
 pub use resolve::{ResolveError, Resolved, resolve};

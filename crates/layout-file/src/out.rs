@@ -20,7 +20,6 @@ pub enum Syntax {
 /// A value to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Out {
-    Null,
     Bool(bool),
     Int(u64),
     Text(String),
@@ -50,7 +49,7 @@ impl Out {
         match self {
             Self::List(items) => items.is_empty(),
             Self::Map(pairs) => pairs.is_empty(),
-            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Text(_) => true,
+            Self::Bool(_) | Self::Int(_) | Self::Text(_) => true,
         }
     }
 
@@ -85,7 +84,7 @@ fn block(text: &mut String, out: &Out, depth: usize) {
                 block(text, item, depth + 1);
             }
         }
-        Out::Null | Out::Bool(_) | Out::Int(_) | Out::Text(_) | Out::List(_) | Out::Map(_) => {
+        Out::Bool(_) | Out::Int(_) | Out::Text(_) | Out::List(_) | Out::Map(_) => {
             inline(text, out);
             text.push('\n');
         }
@@ -98,7 +97,7 @@ fn under_key(text: &mut String, value: &Out, depth: usize) {
             items.iter().all(|item| matches!(item, Out::Int(_)))
                 || (items.len() <= 8 && items.iter().all(Out::is_scalar) && width(items) <= 60)
         }
-        Out::Map(_) | Out::Null | Out::Bool(_) | Out::Int(_) | Out::Text(_) => value.is_simple(),
+        Out::Map(_) | Out::Bool(_) | Out::Int(_) | Out::Text(_) => value.is_simple(),
     };
     if short {
         text.push(' ');
@@ -123,7 +122,6 @@ fn width(items: &[Out]) -> usize {
 /// Writes a value within a line.
 fn inline(text: &mut String, out: &Out) {
     match out {
-        Out::Null => text.push_str("null"),
         Out::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
         Out::Int(number) => text.push_str(&number.to_string()),
         Out::Text(value) => text.push_str(&plain_or_quoted(value)),
@@ -202,7 +200,7 @@ fn json(text: &mut String, out: &Out, depth: usize) {
             line(text, depth, 0);
             text.push('}');
         }
-        Out::Null | Out::Bool(_) | Out::Int(_) | Out::Map(_) => inline(text, out),
+        Out::Bool(_) | Out::Int(_) | Out::Map(_) => inline(text, out),
     }
 }
 
@@ -215,7 +213,6 @@ mod tests {
 
     fn same(node: &Node, out: &Out) -> bool {
         match (out, &node.value) {
-            (Out::Null, Value::Null) => true,
             (Out::Bool(a), Value::Bool(b)) => a == b,
             (Out::Int(a), Value::Int(b)) => u64::try_from(*b) == Ok(*a),
             (Out::Text(a), Value::Text(b)) => a == b,
@@ -261,7 +258,6 @@ mod tests {
         let nested = Out::Map(vec![
             ("empty".into(), Out::List(Vec::new())),
             ("none".into(), Out::Map(Vec::new())),
-            ("null".into(), Out::Null),
             ("yes".into(), Out::Bool(true)),
             ("7".into(), Out::List(vec![Out::Int(1), Out::Int(2)])),
             (

@@ -106,6 +106,11 @@ fn unmatched(
     findings: &mut Findings,
 ) {
     let fits = |gpu: &GpuSnapshot| named.name.fits(gpu);
+    let fitting: Vec<&GpuSnapshot> = node.gpus.iter().filter(|gpu| fits(gpu)).collect();
+    if let (GpuName::Uuid(start), 2..) = (&named.name, fitting.len()) {
+        let what = format!("\"{start}\" begins the UUIDs of {}", words(&fitting));
+        findings.refuse(named.at, what, "write more of the one that is meant");
+    }
     if passing.iter().any(|gpu| fits(gpu)) {
         return;
     }

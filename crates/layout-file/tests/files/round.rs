@@ -73,7 +73,7 @@ pub(crate) fn random_gpu(board: &str, index: u32, chance: &mut Chance, empty: bo
 fn our_own_export_says_every_place_of_every_board() {
     let mut chance = Chance(4);
     for board in catalog::boards() {
-        for round in 0..30 {
+        for round in 0..20 {
             let mut gpus: Vec<GpuSnapshot> =
                 (0..3).map(|index| random_gpu(board.id, index, &mut chance, true)).collect();
             if round % 3 == 0 {
@@ -117,7 +117,7 @@ fn exact(document: &layout_file::Document, node: &model::NodeSnapshot) {
 fn an_export_for_mig_parted_counts_every_device_of_every_board() {
     let mut chance = Chance(5);
     for board in catalog::boards() {
-        for round in 0..30 {
+        for round in 0..20 {
             let mut gpus: Vec<GpuSnapshot> =
                 (0..3).map(|index| random_gpu(board.id, index, &mut chance, false)).collect();
             gpus.push(plain_gpu(3));
@@ -139,7 +139,7 @@ fn an_export_for_mig_parted_counts_every_device_of_every_board() {
 fn a_change_of_any_instance_shows() {
     let mut chance = Chance(6);
     for board in catalog::boards() {
-        for _ in 0..50 {
+        for _ in 0..20 {
             let before = node(vec![random_gpu(board.id, 0, &mut chance, true)]);
             if before.gpus[0].instances.is_empty() {
                 continue;
