@@ -80,11 +80,11 @@ fn mistakes_are_refused_with_their_place_and_what_to_write() {
         ),
         (
             layout("gpus: all\ninstances: [{profile: 3g.20gb, compute: 1c}]"),
-            "5:46: `compute` is the text \"1c\"",
+            "5:47: `compute` is the text \"1c\"",
         ),
         (
             layout("gpus: all\ninstances: [{profile: 3g.20gb, compute: [c]}]"),
-            "5:47: a compute instance is the text \"c\"",
+            "5:48: a compute instance is the text \"c\"",
         ),
         // What takes a machine.
         (
