@@ -28,7 +28,7 @@ pub use choose::{Choice, Want};
 pub use forecast::Forecast;
 pub use layout::{
     Best, Calls, ComputeReport, Fate, GpuReport, Held, Impossible, InstanceReport, Missing,
-    ModeReport, Obstacle, Reset, Rules, Why,
+    ModeReport, Obstacle, Part, Reset, Rules, Why,
 };
 pub use policy::Policy;
 pub use room::{Hold, Occupant, Planner, Room};

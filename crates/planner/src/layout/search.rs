@@ -123,8 +123,9 @@ impl<'a> Search<'a> {
 
     /// The best layout with what is wanted beside a layout of class `base`; `None` when there is
     /// none at all.
-    pub(super) fn best(mut self, base: ClassId) -> Option<(Found, Self)> {
+    pub(super) fn best(&mut self, base: ClassId) -> Option<Found> {
         let mut class = base;
+        self.stack.clear();
         for group in &self.wanted.groups {
             for (part, _) in &group.pinned {
                 class = self.tables.after(class, *part)?;
@@ -137,7 +138,7 @@ impl<'a> Search<'a> {
         let gone = self.there.iter().filter(|one| !of_a_group(one));
         let cost = gone.fold(Cost::default(), |sum, one| sum.plus(Cost::gone(one.is_held())));
         self.place(0, 0, None, class, cost);
-        self.best.take().map(|found| (found, self))
+        self.best.take()
     }
 
     pub(super) fn matching(&self, there: usize, kind: usize) -> Option<&Match> {

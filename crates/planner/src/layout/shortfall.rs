@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use model::PlacedProfile;
 
-use super::impossible::{Best, Impossible, Missing, Obstacle};
-use super::present::Present;
+use super::impossible::{Best, Impossible, Missing};
+use super::present::{Present, There};
 use super::search::Search;
 use super::wanted::Wanted;
 use crate::tables::{ClassId, GeometryTables, PartId};
@@ -20,15 +20,9 @@ pub(super) struct Shortfall<'a> {
 }
 
 impl Shortfall<'_> {
-    /// The refusal where what is held is in the way, or where the GPU is too small.
-    pub(super) fn refusal(&self, search: &Search<'_>, blockers: Vec<Obstacle>) -> Impossible {
-        let gpu = self.present.gpu.uuid.clone();
-        let best = self.beside_held(search);
-        if blockers.is_empty() {
-            Impossible::TooMuch { gpu, best }
-        } else {
-            Impossible::Blocked { gpu, blockers, best }
-        }
+    /// The refusal where not even the empty GPU can hold it.
+    pub(super) fn too_much(&self, search: &Search<'_>) -> Impossible {
+        Impossible::TooMuch { gpu: self.present.gpu.uuid.clone(), best: self.beside_held(search) }
     }
 
     /// The most of the desire that fits beside what is held; what is held and wanted counts.
@@ -43,7 +37,7 @@ impl Shortfall<'_> {
 
     /// The most of the desire that fits beside everything that is there.
     fn beside_all(&self) -> Best {
-        let parts: Vec<PlacedProfile> = self.present.there.iter().map(super::There::part).collect();
+        let parts: Vec<PlacedProfile> = self.present.there.iter().map(There::part).collect();
         self.most(Left::of(self.wanted), parts)
     }
 

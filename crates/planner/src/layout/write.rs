@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use model::{GpuUuid, PlacedProfile, Plan, Purpose, Step};
 
 use super::compute::{Fit, PlacedCompute};
+use super::impossible::{Best, Obstacle};
 use super::mode::ModeSteps;
 use super::present::{Present, There};
 use super::report::{ComputeReport, Fate, GpuReport, InstanceReport};
@@ -27,6 +28,29 @@ pub(super) struct Decided {
     pub(super) there: Vec<Option<Fit>>,
     /// By placement.
     pub(super) coming: Vec<Coming>,
+}
+
+/// A desire, settled.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// Nobody is in the way.
+    Free(Decided),
+    /// Somebody is.
+    Blocked {
+        /// What can be done now all the same.
+        now: Decided,
+        /// The fewest whose end makes the rest possible.
+        against: Vec<Obstacle>,
+        /// The best that can be met beside them.
+        best: Best,
+    },
+}
+
+impl Settled {
+    /// Somebody is in the way of a mode change, or of what was asked for by hand.
+    pub(super) fn blocked(now: Decided, against: Vec<Obstacle>) -> Self {
+        Self::Blocked { now, against, best: Best::default() }
+    }
 }
 
 impl Decided {

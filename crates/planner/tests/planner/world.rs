@@ -237,7 +237,7 @@ pub(crate) fn execute(node: &NodeSnapshot, plan: &Plan) -> NodeSnapshot {
                 let index = at(gpu, *placement);
                 let there = &mut gpu.instances[index].compute_instances;
                 let free = |id: &ComputeInstanceId| there.iter().all(|c| c.id != *id);
-                let id = (0..).map(ComputeInstanceId::new).find(free).unwrap();
+                let id = (0..8).map(ComputeInstanceId::new).find(free).unwrap();
                 there.push(ComputeInstance {
                     id,
                     profile: *profile,

@@ -1,7 +1,7 @@
 //! Every pair of plain layouts, and many seeded pairs of full ones, each with its own busy and
 //! leased instances.
 
-use super::oracle::{Board, Dice};
+use super::oracle::{Board, Case, Dice};
 use crate::world::*;
 
 /// Pairs of full layouts on each geometry.
@@ -15,7 +15,7 @@ fn all_pairs(board: &Board, from: usize, of: usize) {
             let places = dice.below(4);
             let mut other = Dice(dice.0);
             let pinned = || places > 0 && other.below(4) < places;
-            board.judge(&board.case(*first, *second, || dice.who(), pinned));
+            board.judge(&Case::new(*first, *second, || dice.who(), pinned));
         }
     }
 }
@@ -29,7 +29,7 @@ fn seeded_pairs(id: &str) {
         let places = dice.below(4);
         let mut other = Dice(dice.0);
         let pinned = || places > 0 && other.below(4) < places;
-        board.judge(&board.case(first, second, || dice.who(), pinned));
+        board.judge(&Case::new(first, second, || dice.who(), pinned));
     }
 }
 
@@ -52,6 +52,20 @@ fn every_pair_of_layouts_of_the_a30() {
     assert_eq!(board.layouts.len(), 76);
     for _ in 0..3 {
         all_pairs(&board, 0, 1);
+    }
+}
+
+/// Of plans that disturb as little, the one that leaves the most room.
+#[test]
+fn no_plan_that_costs_as_little_leaves_more_room() {
+    for id in ["a100-sxm4-40gb", "a30", "rtx-pro-6000-bse"] {
+        let board = Board::of(id);
+        let mut dice = Dice(7);
+        for _ in 0..300 {
+            let mut one = || board.layouts[dice.below(board.layouts.len())];
+            let (first, second) = (one(), one());
+            board.no_tie_leaves_more(&Case::new(first, second, || dice.who(), || false));
+        }
     }
 }
 
