@@ -60,9 +60,11 @@ pub(crate) fn observed(draft: &mut Draft<'_>) {
     schedule(draft);
 }
 
-/// Time passed.
+/// Time passed. What a new snapshot showed is looked at again: the decision about it may not have
+/// been committed (a full disk), and no other snapshot may come.
 pub(crate) fn tick(draft: &mut Draft<'_>) {
     quarantine::advance(draft);
+    lose_missing(draft);
     try_again(draft);
     retire(draft);
     sweep(draft);

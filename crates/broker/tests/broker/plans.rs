@@ -168,6 +168,20 @@ fn a_lease_whose_slice_is_gone_is_over() {
     assert!(rig.state.slices.is_empty());
 }
 
+/// The decision about a snapshot may be lost with a full disk, and no other snapshot comes.
+#[test]
+fn what_a_snapshot_showed_is_acted_upon_even_if_that_was_not_committed_at_once() {
+    let mut rig = Rig::new(&["a30"]);
+    let id = rig.ask(1, "4g.24gb");
+    let key = rig.lease(id).slices[0].key.clone();
+    rig.machine.foreign_destroy(&key).unwrap();
+    rig.stolen.insert(key.clone());
+    rig.disturb(&key.gpu);
+    assert!(rig.look_at(None), "it is seen, and nobody hears of it");
+    rig.tick(Millis::from_secs(1));
+    assert!(matches!(rig.ended(id), Some(EndReason::SliceLost(_))));
+}
+
 #[test]
 fn the_slices_a_lease_still_has_are_proven_empty_before_it_ends() {
     let mut rig = Rig::new(&["a30"]);
