@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Purpose, Timestamp};
 
+use crate::claim::Claim;
 use crate::command::World;
 use crate::event::{EndReason, SliceTarget};
 use crate::lifecycle::{HeldUp, NoticeReason};
@@ -169,23 +170,29 @@ pub(crate) fn in_the_way(
     owners
 }
 
-/// When the places are free of everybody who is in the way; `None` if somebody has no limit. Who
-/// may be preempted is asked to leave in time and counts as out of the way.
+/// When the places are free of everybody who is in the way of a claim; `None` if somebody has no
+/// limit. Whom the claim drives out is asked to leave in time and counts as out of the way.
 pub(crate) fn free_at(
     state: &State,
     world: &World<'_>,
     places: &[SliceTarget],
     whole: &[GpuUuid],
+    claim: &Claim<'_>,
 ) -> Option<Timestamp> {
     let mut free = world.now;
     for owner in in_the_way(state, world, places, whole) {
-        free = free.max(owner_latest(state, world, owner)?);
+        free = free.max(owner_latest(state, world, owner, claim)?);
     }
     Some(free)
 }
 
-/// When an owner is out of the way at the latest.
-pub(crate) fn owner_latest(state: &State, world: &World<'_>, owner: Owner) -> Option<Timestamp> {
+/// When an owner is out of the way of a claim at the latest.
+pub(crate) fn owner_latest(
+    state: &State,
+    world: &World<'_>,
+    owner: Owner,
+    claim: &Claim<'_>,
+) -> Option<Timestamp> {
     match owner {
         Owner::Stranger => None,
         Owner::Change => Some(world.now.plus(GRANT)),
@@ -199,8 +206,8 @@ pub(crate) fn owner_latest(state: &State, world: &World<'_>, owner: Owner) -> Op
             let notice = world.policy.notice.get() + world.policy.grace.get() + PROOF.get();
             let asked = world.now.plus(Millis::new(notice));
             match latest(state, world, lease) {
-                Some(at) if lease.spec.terms.preemptible => Some(at.min(asked)),
-                None if lease.spec.terms.preemptible => Some(asked),
+                Some(at) if claim.drives_out(lease) => Some(at.min(asked)),
+                None if claim.drives_out(lease) => Some(asked),
                 latest => latest,
             }
         }

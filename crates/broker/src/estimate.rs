@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use model::{GpuInstanceProfileId, LeaseId, Millis, PlacedProfile, Timestamp};
 use planner::{Arrangement, ClassId, GeometryTables, Hold, Room, Want};
 
+use crate::claim::Claim;
 use crate::command::World;
 use crate::decide::Draft;
 use crate::ends::{self, GRANT, Owner};
@@ -64,13 +65,15 @@ fn latest(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> 
         return kept.free_at.map(|at| at.max(world.now).plus(GRANT));
     }
     if !lease.promised.is_empty() {
-        return ends::free_at(state, world, &lease.promised, &[]).map(|at| at.plus(GRANT));
+        let claim = Claim::new(state, world, lease);
+        return ends::free_at(state, world, &lease.promised, &[], &claim).map(|at| at.plus(GRANT));
     }
     let alone = state.queue().count() == 1 && state.reservation.is_none();
     let promised = state.leases.values().any(|other| !other.promised.is_empty());
     if alone && !promised {
         let (places, _) = reserve::best_places(state, world, lease)?;
-        return ends::free_at(state, world, &places, &[]).map(|at| at.plus(GRANT));
+        let claim = Claim::new(state, world, lease);
+        return ends::free_at(state, world, &places, &[], &claim).map(|at| at.plus(GRANT));
     }
     by_area(state, world, lease)
 }

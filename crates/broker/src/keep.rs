@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use model::{BookingId, GpuUuid, LeaseId, Millis, PlacedProfile, Timestamp};
 use planner::{Choice, Room};
 
+use crate::claim::{self, Claim};
 use crate::command::World;
 use crate::ends;
 use crate::event::SliceTarget;
@@ -50,7 +51,11 @@ pub(crate) fn kept(state: &State, world: &World<'_>) -> Vec<Kept> {
     };
     let mut all = Vec::new();
     if let Some(reservation) = &state.reservation {
-        let free = ends::free_at(state, world, &reservation.places, &reservation.whole);
+        let asker = state.lease(reservation.lease);
+        let free = asker.and_then(|asker| {
+            let claim = Claim::new(state, world, asker);
+            ends::free_at(state, world, &reservation.places, &reservation.whole, &claim)
+        });
         // What was said holds: a place that is free sooner than said is not filled until then.
         let from = match (reservation.free_at, free) {
             (Some(said), Some(free)) => Some(said.min(free)),
@@ -98,12 +103,9 @@ impl Kept {
         };
         match self.whose {
             Whose::Reserved(lease) => {
-                // Of two that may be preempted, neither leaves for the other.
-                let yields = state.lease(lease).is_some_and(|asker| {
-                    let (its, terms) = (&asker.spec.terms, &spec.terms);
-                    !its.preemptible || terms.priority < its.priority
-                });
-                let passes = spec.terms.preemptible && yields && self.is_far_off(world);
+                let yields =
+                    state.lease(lease).is_some_and(|asker| claim::yields(world, spec, asker));
+                let passes = yields && self.is_far_off(world);
                 Some(lease) != id && !passes && !in_time()
             }
             Whose::Promised(lease) => Some(lease) != id,

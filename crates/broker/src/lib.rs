@@ -11,6 +11,7 @@ extern crate alloc;
 mod ahead;
 pub mod booking;
 mod bookings;
+mod claim;
 pub mod command;
 mod cordon;
 mod decide;

@@ -2,13 +2,14 @@
 //!
 //! Must never touch a lease that is not preemptible, nor tell more of them to leave than needed.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use model::{LeaseId, Millis, PlacedProfile, Tenant};
 use planner::{Choice, Hold, Room, Want};
 
+use crate::claim::Claim;
 use crate::decide::Draft;
 use crate::ends::{self, Owner};
 use crate::event::{Event, SliceTarget};
@@ -123,25 +124,18 @@ fn right(draft: &Draft<'_>, lease: &Lease, stakes: &BTreeMap<Tenant, Stake>) -> 
 }
 
 /// Whether a lease may be told to leave for a request with this right.
-fn may_go(
-    draft: &Draft<'_>,
-    lease: &Lease,
-    asker: &Lease,
-    right: Right,
-    stakes: &BTreeMap<Tenant, Stake>,
-) -> bool {
+fn may_go(lease: &Lease, asker: &Lease, right: Right, covered: &BTreeSet<LeaseId>) -> bool {
     if !lease.spec.terms.preemptible
         || !matches!(lease.phase, Phase::Active { .. })
         || is_told(lease)
     {
         return false;
     }
-    let tenant = &lease.spec.tenant;
-    let borrows = || {
-        let held = stakes.get(tenant).copied().unwrap_or_default();
-        *tenant != asker.spec.tenant && quota::borrows(draft.world.policy.tenant(tenant), held)
-    };
-    (right.guaranteed && borrows()) || (right.high && lease.spec.terms.priority == Priority::Low)
+    let by_rank = right.high && lease.spec.terms.priority == Priority::Low;
+    if lease.spec.tenant == asker.spec.tenant {
+        return by_rank;
+    }
+    (right.guaranteed || by_rank) && !covered.contains(&lease.id)
 }
 
 /// Tells those to leave that stand in the way of requests with a better right.
@@ -205,49 +199,41 @@ fn victims(
     let right = right(draft, asker, &stakes)?;
     let view = pass.views.of(state, world, Some(asker.id), &asker.spec);
     let rooms = pass.views.rooms(view);
-    let mut spared: Vec<LeaseId> = Vec::new();
-    loop {
-        let price = |room: usize, part: PlacedProfile| {
-            let Owner::Lease(id) = ends::owner(state, &rooms[room].gpu, part) else { return None };
-            let lease = state.lease(id).filter(|_| !spared.contains(&id))?;
-            may_go(draft, lease, asker, right, &stakes).then(|| age(draft, lease))
-        };
-        let found = world.planner.blockers_among(rooms, want, asker.spec.count, &price)?;
-        let mut leaving: Vec<LeaseId> = found
-            .iter()
-            .filter_map(|b| match ends::owner(state, &rooms[b.room].gpu, b.part) {
-                Owner::Lease(id) => Some(id),
-                Owner::Change | Owner::Visitor { .. } | Owner::Stranger => None,
-            })
-            .collect();
-        leaving.sort_unstable();
-        leaving.dedup();
-        // A lease leaves all its slices, which may make another's leaving needless; the oldest
-        // are spared first.
-        leaving.sort_by_key(|id| Reverse(state.lease(*id).map_or(0, |l| age(draft, l))));
-        for id in leaving.clone() {
-            let without: Vec<LeaseId> = leaving.iter().copied().filter(|l| *l != id).collect();
-            if places_without(draft, rooms, want, asker, &without).is_some() {
-                leaving = without;
-            }
-        }
-        match overdrawn(draft, &leaving, right, &stakes) {
-            Some(id) => spared.push(id),
-            None if leaving.is_empty() => return None,
-            None => {
-                let choices = places_without(draft, rooms, want, asker, &leaving)?;
-                let target = |choice: &Choice| SliceTarget {
-                    key: SliceKey {
-                        gpu: rooms[choice.room].gpu.clone(),
-                        placement: choice.part.placement,
-                    },
-                    profile: choice.part.profile,
-                    reuse: false,
-                };
-                return Some((leaving, choices.iter().map(target).collect()));
-            }
+    let covered = quota::covered(state, world);
+    let price = |room: usize, part: PlacedProfile| {
+        let Owner::Lease(id) = ends::owner(state, &rooms[room].gpu, part) else { return None };
+        let lease = state.lease(id)?;
+        may_go(lease, asker, right, &covered).then(|| age(draft, lease))
+    };
+    let found = world.planner.blockers_among(rooms, want, asker.spec.count, &price)?;
+    let mut leaving: Vec<LeaseId> = found
+        .iter()
+        .filter_map(|b| match ends::owner(state, &rooms[b.room].gpu, b.part) {
+            Owner::Lease(id) => Some(id),
+            Owner::Change | Owner::Visitor { .. } | Owner::Stranger => None,
+        })
+        .collect();
+    leaving.sort_unstable();
+    leaving.dedup();
+    // A lease leaves all its slices, which may make another's leaving needless; the oldest are
+    // spared first.
+    leaving.sort_by_key(|id| Reverse(state.lease(*id).map_or(0, |l| age(draft, l))));
+    for id in leaving.clone() {
+        let without: Vec<LeaseId> = leaving.iter().copied().filter(|l| *l != id).collect();
+        if places_without(draft, rooms, want, asker, &without).is_some() {
+            leaving = without;
         }
     }
+    if leaving.is_empty() {
+        return None;
+    }
+    let choices = places_without(draft, rooms, want, asker, &leaving)?;
+    let target = |choice: &Choice| SliceTarget {
+        key: SliceKey { gpu: rooms[choice.room].gpu.clone(), placement: choice.part.placement },
+        profile: choice.part.profile,
+        reuse: false,
+    };
+    Some((leaving, choices.iter().map(target).collect()))
 }
 
 /// How long somebody has had a lease.
@@ -282,35 +268,15 @@ fn places_without(
     )
 }
 
-/// The oldest of the leaving leases whose tenant would be left with less than it is guaranteed.
-fn overdrawn(
-    draft: &Draft<'_>,
-    leaving: &[LeaseId],
-    right: Right,
-    stakes: &BTreeMap<Tenant, Stake>,
-) -> Option<LeaseId> {
-    let (state, world) = (&*draft.state, draft.world);
-    let mut held = stakes.clone();
-    // The youngest go first, so that it is the oldest that are spared.
-    for id in leaving.iter().rev() {
-        let Some(lease) = state.lease(*id) else { continue };
-        let by_rank = right.high && lease.spec.terms.priority == Priority::Low;
-        let Some(left) = held.get_mut(&lease.spec.tenant) else { continue };
-        if !by_rank && !quota::borrows(world.policy.tenant(&lease.spec.tenant), *left) {
-            return Some(*id);
-        }
-        *left = left.minus(quota::stake(state, world.observed, lease));
-    }
-    None
-}
-
-/// Tells preemptible leases on reserved places to leave when everybody else is about to have left.
+/// Tells those on reserved places that must leave for them to do so, when everybody else is about
+/// to have left.
 fn for_reservation(draft: &mut Draft<'_>) {
     let (state, world) = (&*draft.state, draft.world);
     let Some(kept) = &state.reservation else { return };
     let Some(asker) = state.lease(kept.lease) else { return };
     let out = world.policy.notice.get() + world.policy.grace.get();
     let due = world.now.plus(Millis::new(out));
+    let claim = Claim::new(state, world, asker);
     let mut leaving = Vec::new();
     for owner in ends::in_the_way(state, world, &kept.places, &kept.whole) {
         let lease = match owner {
@@ -319,13 +285,7 @@ fn for_reservation(draft: &mut Draft<'_>) {
             Owner::Visitor { .. } | Owner::Stranger => return,
         };
         let Some(lease) = lease else { continue };
-        let (mine, its) = (&asker.spec.terms, &lease.spec.terms);
-        let later = lease.granted_at.is_some_and(|at| at >= kept.since);
-        let lower =
-            its.priority < mine.priority || (!mine.preemptible && its.priority == mine.priority);
-        // Two that may be preempted would drive each other out for ever.
-        let later = later && !mine.preemptible;
-        if its.preemptible && (later || lower) {
+        if claim.drives_out(lease) {
             if matches!(lease.phase, Phase::Active { .. }) && !is_told(lease) {
                 leaving.push(lease.id);
             }

@@ -2,11 +2,11 @@
 //!
 //! Must never let a tenant exceed its cap at any moment: grants under way count as granted.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use model::{GpuInstanceProfileId, GpuSnapshot, GpuUuid, MemoryMib, NodeSnapshot, Tenant};
+use model::{GpuInstanceProfileId, GpuSnapshot, GpuUuid, LeaseId, MemoryMib, NodeSnapshot, Tenant};
 use planner::{Room, Want};
 
 use crate::command::{Refusal, World};
@@ -35,14 +35,6 @@ impl Stake {
             slices: self.slices.saturating_add(other.slices),
             memory: self.memory.saturating_add(other.memory),
             share: self.share.saturating_add(other.share),
-        }
-    }
-
-    pub(crate) const fn minus(self, other: Self) -> Self {
-        Self {
-            slices: self.slices.saturating_sub(other.slices),
-            memory: self.memory.saturating_sub(other.memory),
-            share: self.share.saturating_sub(other.share),
         }
     }
 
@@ -158,9 +150,26 @@ pub(crate) fn is_guaranteed(rules: &TenantRules, held: Stake, more: Stake) -> bo
     binds(&rules.guaranteed) && within(&rules.guaranteed, held.plus(more))
 }
 
-/// Whether some of what a tenant has is borrowed.
-pub(crate) fn borrows(rules: &TenantRules, held: Stake) -> bool {
-    !binds(&rules.guaranteed) || !within(&rules.guaranteed, held)
+/// The leases that lie within what their tenants are guaranteed, the oldest first. Nobody of
+/// another tenant may drive these out: their holders would have a right to the room again at once.
+pub(crate) fn covered(state: &State, world: &World<'_>) -> BTreeSet<LeaseId> {
+    let mut covered = BTreeSet::new();
+    let mut sums: BTreeMap<&Tenant, Stake> = BTreeMap::new();
+    let held = state.leases.values().filter(|lease| {
+        !matches!(lease.phase, Phase::Queued | Phase::Ending { .. })
+            && has_guarantee(world.policy.tenant(&lease.spec.tenant))
+    });
+    let mut held: Vec<&Lease> = held.collect();
+    held.sort_by_key(|lease| (lease.granted_at.unwrap_or(world.now), lease.id));
+    for lease in held {
+        let sum = sums.entry(&lease.spec.tenant).or_default();
+        let with = sum.plus(stake(state, world.observed, lease));
+        if within(&world.policy.tenant(&lease.spec.tenant).guaranteed, with) {
+            *sum = with;
+            covered.insert(lease.id);
+        }
+    }
+    covered
 }
 
 /// Whether a tenant would exceed its cap.

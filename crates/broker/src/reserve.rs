@@ -11,6 +11,7 @@ use core::cmp::Ordering;
 use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Tenant, Timestamp};
 use planner::{Arrangement, GeometryTables, Hold, Room, Want};
 
+use crate::claim::Claim;
 use crate::command::World;
 use crate::decide::Draft;
 use crate::ends::{self, Owner};
@@ -39,9 +40,9 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    fn of(state: &State, world: &World<'_>, owners: &[Owner]) -> Self {
+    fn of(state: &State, world: &World<'_>, owners: &[Owner], claim: &Claim<'_>) -> Self {
         let latest: Vec<Option<Timestamp>> =
-            owners.iter().map(|owner| ends::owner_latest(state, world, *owner)).collect();
+            owners.iter().map(|owner| ends::owner_latest(state, world, *owner, claim)).collect();
         let unlimited = latest.iter().filter(|at| at.is_none()).count();
         let likely = |owner: &Owner| match owner {
             Owner::Lease(id) => state.lease(*id).map(|l| ends::likely(state, world, l)),
@@ -106,8 +107,9 @@ fn best(state: &State, world: &World<'_>, lease: &Lease) -> Option<(Spot, Wait)>
 fn best_gpus(state: &State, world: &World<'_>, lease: &Lease) -> Option<(Vec<GpuUuid>, Wait)> {
     let others = whole::kept_from(state, world, Some(lease.id), &lease.spec);
     let gpus = whole::affordable(world, &lease.spec).into_iter();
+    let claim = Claim::new(state, world, lease);
     let ways = gpus.filter(|gpu| !others.contains(&gpu.uuid)).filter_map(|gpu| {
-        let wait = wait_for_gpus(state, world, core::slice::from_ref(&gpu.uuid))?;
+        let wait = wait_for_gpus(state, world, core::slice::from_ref(&gpu.uuid), &claim)?;
         Some((wait, gpu.uuid.clone()))
     });
     let mut ways: Vec<(Wait, GpuUuid)> = ways.collect();
@@ -117,18 +119,23 @@ fn best_gpus(state: &State, world: &World<'_>, lease: &Lease) -> Option<(Vec<Gpu
         return None;
     }
     let gpus: Vec<GpuUuid> = ways.into_iter().take(count).map(|(_, gpu)| gpu).collect();
-    let wait = wait_for_gpus(state, world, &gpus)?;
+    let wait = wait_for_gpus(state, world, &gpus, &claim)?;
     Some((gpus, wait))
 }
 
 /// How soon GPUs are free as a whole; `None` if that is not in the hands of those who have leases.
-fn wait_for_gpus(state: &State, world: &World<'_>, gpus: &[GpuUuid]) -> Option<Wait> {
+fn wait_for_gpus(
+    state: &State,
+    world: &World<'_>,
+    gpus: &[GpuUuid],
+    claim: &Claim<'_>,
+) -> Option<Wait> {
     let had = |uuid: &GpuUuid| {
         world.observed.gpu(uuid).is_some_and(|gpu| whole::can_be_had(state, world, gpu))
     };
     let owners = ends::in_the_way(state, world, &[], gpus);
     let free = gpus.iter().all(had) && !owners.contains(&Owner::Stranger);
-    free.then(|| Wait::of(state, world, &owners))
+    free.then(|| Wait::of(state, world, &owners, claim))
 }
 
 /// The request that room is kept for next: the oldest large one of the tenant whose turn it is. A
@@ -181,7 +188,9 @@ fn may_go_to(world: &World<'_>, lease: &Lease, gpu: &GpuUuid) -> bool {
 }
 
 fn reserve(draft: &mut Draft<'_>, lease: LeaseId, (places, whole): Spot, since: Timestamp) {
-    let free_at = ends::free_at(draft.state, draft.world, &places, &whole);
+    let Some(asker) = draft.state.lease(lease) else { return };
+    let claim = Claim::new(draft.state, draft.world, asker);
+    let free_at = ends::free_at(draft.state, draft.world, &places, &whole, &claim);
     let reservation = Reservation { lease, places, whole, free_at, since };
     draft.emit(Event::Reserved { lease, reservation });
 }
@@ -252,12 +261,13 @@ fn current(state: &State, world: &World<'_>, lease: &Lease, kept: &Reservation) 
             return None;
         }
     }
-    wait_for_gpus(state, world, &kept.whole)?;
+    let claim = Claim::new(state, world, lease);
+    wait_for_gpus(state, world, &kept.whole, &claim)?;
     let owners = ends::in_the_way(state, world, &kept.places, &kept.whole);
     if owners.contains(&Owner::Stranger) {
         return None;
     }
-    let wait = Wait::of(state, world, &owners);
+    let wait = Wait::of(state, world, &owners, &claim);
     Some(Wait { until: kept.free_at.map_or(wait.until, |said| said.min(wait.until)), ..wait })
 }
 
@@ -271,7 +281,7 @@ pub(crate) fn best_places(
     let want = pass.want(world, &lease.spec);
     let view = pass.views.of(state, world, Some(lease.id), &lease.spec);
     let rooms = pass.views.rooms(view);
-    let search = Search::new(state, world, rooms, &want);
+    let search = Search::new(state, world, rooms, &want, Claim::new(state, world, lease));
     let all: Vec<usize> = (0..rooms.len()).collect();
     let count = lease.spec.count;
     match want.arrangement {
@@ -295,14 +305,21 @@ struct Search<'a> {
     world: &'a World<'a>,
     rooms: &'a [Room],
     want: &'a Want,
+    claim: Claim<'a>,
     /// Aligned with the rooms; those that leave last come first.
     held: Vec<Vec<(PlacedProfile, Owner)>>,
 }
 
 impl<'a> Search<'a> {
-    fn new(state: &'a State, world: &'a World<'a>, rooms: &'a [Room], want: &'a Want) -> Self {
+    fn new(
+        state: &'a State,
+        world: &'a World<'a>,
+        rooms: &'a [Room],
+        want: &'a Want,
+        claim: Claim<'a>,
+    ) -> Self {
         let latest = |owner: &Owner| {
-            ends::owner_latest(state, world, *owner).map_or(u64::MAX, Timestamp::as_millis)
+            ends::owner_latest(state, world, *owner, &claim).map_or(u64::MAX, Timestamp::as_millis)
         };
         let held = rooms.iter().map(|room| {
             let owned = |part| (part, ends::owner(state, &room.gpu, part));
@@ -311,7 +328,7 @@ impl<'a> Search<'a> {
             held
         });
         let held = held.collect();
-        Self { state, world, rooms, want, held }
+        Self { state, world, rooms, want, claim, held }
     }
 
     /// Places for `count` slices in some of the rooms, chosen one by one such that the rest stays
@@ -331,7 +348,7 @@ impl<'a> Search<'a> {
             profile: part.profile,
             reuse: false,
         };
-        let wait = Wait::of(self.state, self.world, &owners);
+        let wait = Wait::of(self.state, self.world, &owners, &self.claim);
         Some((chosen.iter().map(target).collect(), wait))
     }
 
@@ -371,7 +388,7 @@ impl<'a> Search<'a> {
                     continue;
                 }
                 let owners = self.in_the_way(&tables, room, &with);
-                let rank = (Wait::of(self.state, self.world, &owners), room);
+                let rank = (Wait::of(self.state, self.world, &owners, &self.claim), room);
                 let better = |(known, _): &((Wait, usize), _)| rank.cmp(known) == Ordering::Less;
                 if best.as_ref().is_none_or(better) {
                     best = Some((rank, (room, part, owners)));

@@ -14,7 +14,7 @@ const USAGE: &str = "\
 usage: cargo xtask week [OPTIONS]
 
   --seed N      this seed alone
-  --seeds N     seeds 1 to N (default 5)
+  --seeds N     seeds 1 to N (default 10)
   --days N      so many days from Monday (default 7)
   --users N     so many users (default 60)
   --json        as JSON
@@ -35,7 +35,7 @@ struct Options {
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<Options>> {
     let mut options =
-        Options { seeds: (1..=5).collect(), days: 7, users: 60, json: false, write: false };
+        Options { seeds: (1..=10).collect(), days: 7, users: 60, json: false, write: false };
     let mut plain = true;
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} wants a value"));

@@ -1,7 +1,8 @@
 //! Leases that agreed to leave for a better right, told to.
 
 use broker::{
-    Amount, EndReason, Event, NoticeReason, NoticeSignal, Policy, Priority, Stage, TenantRules,
+    Amount, Command, EndReason, Event, NoticeReason, NoticeSignal, Peer, Policy, Priority,
+    RequestSpec, Stage, TenantRules,
 };
 use model::{LeaseId, Millis, Tenant};
 
@@ -177,7 +178,7 @@ fn a_promise_does_not_outlive_its_gpu() {
     let owner = rig.ask(1, "1g.6gb");
     let gpu = rig.lease(owner).promised[0].key.gpu.clone();
     let (before, why, by) = (told(&rig), "a fan".to_owned(), crate::machine::PEER_ADMIN);
-    rig.command(broker::Command::Cordon { gpu: gpu.clone(), drain: false, why, by }).unwrap();
+    rig.command(Command::Cordon { gpu: gpu.clone(), drain: false, why, by }).unwrap();
     rig.tick(Millis::from_secs(1));
     rig.settle();
     assert_ne!(rig.lease(owner).promised[0].key.gpu, gpu);
@@ -185,4 +186,68 @@ fn a_promise_does_not_outlive_its_gpu() {
     rig.tick(rig.policy.notice);
     rig.settle();
     assert!(rig.is_active(owner));
+}
+
+/// The guaranteed drive out the borrower, for whom room is kept then; were they driven out for that
+/// by their lower rank, they would have the right to it again at once, and so for ever.
+#[test]
+fn what_is_guaranteed_does_not_leave_for_a_reservation_of_better_rank() {
+    let mut rig = guaranteed(&["a30"], "user1", 1);
+    let stops = |spec: &mut RequestSpec| {
+        (spec.terms.preemptible, spec.terms.restartable) = (true, true);
+    };
+    let mut spec = rig.spec(2, "2g.12gb");
+    spec.count = 2;
+    stops(&mut spec);
+    let borrower = rig.request(spec).unwrap();
+    rig.settle();
+    let mut spec = rig.spec(1, "2g.12gb");
+    spec.terms.priority = Priority::Low;
+    stops(&mut spec);
+    let owner = rig.request(spec).unwrap();
+    rig.settle();
+    assert_eq!(told(&rig), [borrower]);
+    let by = Peer { uid: rig.lease(borrower).spec.uid, admin: false };
+    rig.command(Command::Agree { lease: borrower, by }).unwrap();
+    rig.settle();
+    assert!(rig.is_active(owner) && rig.is_queued(borrower));
+    for _ in 0..20 {
+        rig.tick(Millis::from_secs(30));
+        rig.settle();
+        assert!(rig.is_active(owner) && told(&rig).is_empty(), "{:?}", rig.state.reservation);
+    }
+    let said = rig.state.reservation.as_ref().map(|kept| (kept.lease, kept.free_at));
+    assert_eq!(said, Some((borrower, None)), "nobody can say when the owner leaves");
+    rig.release(owner);
+    assert!(rig.is_active(borrower));
+}
+
+#[test]
+fn high_rank_does_not_displace_what_others_are_guaranteed() {
+    let mut rig = guaranteed(&["a30"], "user1", 1);
+    let low = |rig: &mut Rig| {
+        let mut spec = rig.spec(1, "2g.12gb");
+        (spec.terms.priority, spec.terms.preemptible) = (Priority::Low, true);
+        let id = rig.request(spec).unwrap();
+        rig.settle();
+        rig.tick(Millis::from_secs(10));
+        id
+    };
+    let covered = low(&mut rig);
+    let borrowed = low(&mut rig);
+    let high = |rig: &mut Rig| {
+        let mut spec = rig.spec(4, "2g.12gb");
+        spec.terms.priority = Priority::High;
+        let id = rig.request(spec).unwrap();
+        rig.settle();
+        id
+    };
+    let first = high(&mut rig);
+    assert_eq!(told(&rig), [borrowed], "not the older one, which is guaranteed");
+    rig.tick(rig.policy.notice);
+    rig.settle();
+    let second = high(&mut rig);
+    rig.tick(Millis::from_secs(3600));
+    rig.settle();
+    assert!(rig.is_active(first) && rig.is_active(covered) && rig.is_queued(second));
 }

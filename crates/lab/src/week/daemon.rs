@@ -30,6 +30,13 @@ const TICKS: (Millis, Millis) = (Millis::from_secs(60), Millis::from_secs(300));
 /// How often a lease that must end is looked at.
 const LOOKS: Millis = Millis::from_secs(5);
 
+/// Acts of daemon and executor after which the machine should have come to rest at one moment. A
+/// grant takes some ten; a day's leases ending at once, a thousand.
+const MOST_ACTS: usize = 20_000;
+
+/// How many of the last of them are shown if it has not.
+const SHOWN: usize = 200;
+
 /// A request as a piece of work makes it. `stops` is whether it may be stopped for others.
 pub(crate) fn spec_of(work: &Work, holder: Holder, stops: bool) -> RequestSpec {
     let wanted = match work.kind {
@@ -115,6 +122,8 @@ pub(crate) struct Daemon {
     /// The steps of plans that are open.
     plans: BTreeMap<PlanId, Vec<Step>>,
     looked: Timestamp,
+    /// It did not come to rest once; nothing more is asked of it.
+    restless: bool,
     ill: Vec<usize>,
     news: Vec<(usize, News)>,
     /// Where new names come from: a name of a lease that must still end is taken.
@@ -135,6 +144,7 @@ impl Daemon {
             by_work: BTreeMap::new(),
             plans: BTreeMap::new(),
             looked,
+            restless: false,
             ill: Vec::new(),
             news: Vec::new(),
             again: 0,
@@ -167,7 +177,11 @@ impl Daemon {
 
     /// Everything that is under way comes to its end, one act after the other.
     fn settle(&mut self) {
-        for _ in 0..100_000 {
+        if self.restless {
+            return;
+        }
+        let mut last: Vec<String> = Vec::new();
+        for turn in 0..MOST_ACTS {
             if self.room.work() {
                 self.tally.acts += 1;
             } else if !self.room.due.is_empty() {
@@ -188,10 +202,15 @@ impl Daemon {
             } else {
                 return;
             }
+            if turn + SHOWN > MOST_ACTS {
+                last.extend(self.room.fresh.iter().map(|event| format!("{event:?}")));
+            }
             self.hear();
             self.check();
         }
-        self.tally.violations.push("what is left alone does not come to rest".to_owned());
+        let text = "L6: what is left alone comes to rest: these events repeat themselves:\n  ";
+        self.tally.violations.push(format!("{text}{}", last.join("\n  ")));
+        self.restless = true;
     }
 
     fn crash(&mut self) {
