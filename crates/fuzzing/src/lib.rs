@@ -7,10 +7,12 @@
 
 mod abi;
 mod chance;
+mod layouts;
 mod texts;
 
 pub use abi::abi;
 pub use chance::Chance;
+pub use layouts::layouts;
 pub use texts::{body, configuration, journal, journal_file, names};
 
 #[cfg(test)]
@@ -72,6 +74,17 @@ mod tests {
     fn configurations_are_borne() {
         let default = config::default_file();
         feed(500, &[&default, "[daemon]\nauto_mig = true\n"], configuration);
+    }
+
+    #[test]
+    fn files_of_layouts_are_borne() {
+        let valid = [
+            include_str!("../../../fuzz/seeds/layouts.mig-parted.yaml"),
+            include_str!("../../../fuzz/seeds/layouts.own.yaml"),
+            include_str!("../../../fuzz/seeds/layouts.checkpoint.json"),
+            include_str!("../../../fuzz/seeds/layouts.hooks.yaml"),
+        ];
+        feed(3_000, &valid, layouts);
     }
 
     #[test]

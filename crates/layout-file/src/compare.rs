@@ -212,7 +212,7 @@ fn by_instance(
     });
     let mut kinds = Vec::new();
     for (number, wanted) in desired.iter().enumerate() {
-        if !pairs.iter().any(|pair| *pair == Some(number)) {
+        if !pairs.contains(&Some(number)) {
             let what = wanted_words(geometry, wanted)?;
             kinds.push(DifferenceKind::Missing { what, count: 1 });
         }

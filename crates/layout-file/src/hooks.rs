@@ -129,7 +129,7 @@ fn hook(node: &Node, findings: &mut Findings) -> Option<Hook> {
     }
     let field = |key: &str| node.get_any_case(key).filter(|node| !node.is_null());
     let command = field("command").and_then(|node| text(node, "command", findings));
-    if command.as_ref().is_none_or(|command| command.is_empty()) {
+    if command.as_ref().is_none_or(String::is_empty) {
         findings.refuse(
             node.at,
             "the hook has no `command`",

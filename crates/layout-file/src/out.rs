@@ -178,7 +178,7 @@ fn json(text: &mut String, out: &Out, depth: usize) {
     match out {
         Out::Text(value) => text.push_str(&quoted(value)),
         Out::List(items) if items.iter().all(|item| matches!(item, Out::Int(_))) => {
-            inline(text, out)
+            inline(text, out);
         }
         Out::List(items) => {
             text.push('[');

@@ -317,11 +317,11 @@ fn of_item<'a>(
 ) -> Result<(&'a GpuInstanceProfile, DesiredInstance), Refused> {
     let profile = profiles::instance(geometry, &item.profile)
         .map_err(|unknown| refuse(findings, item.at, here, unknown))?;
-    if let ProfileSelector::Name(name) = &item.profile {
-        if name.memory != profile.name.memory {
-            let what = format!("{here}: `{name}` is called {} by this driver", profile.name);
-            findings.warn(item.at, what, "it is taken for that: write the new name");
-        }
+    if let ProfileSelector::Name(name) = &item.profile
+        && name.memory != profile.name.memory
+    {
+        let what = format!("{here}: `{name}` is called {} by this driver", profile.name);
+        findings.warn(item.at, what, "it is taken for that: write the new name");
     }
     let placement = item.start.map(|start| Placement::new(start, profile.size.get()));
     let computes = match &item.computes {

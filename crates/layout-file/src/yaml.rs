@@ -188,7 +188,6 @@ fn weight(node: &Node) -> usize {
 fn scalar_node(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Mark) -> Node {
     let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str());
     let value = match (core, style) {
-        (Some("str"), _) => Value::Text(text.into()),
         (Some("int" | "float" | "bool" | "null"), _) | (None, ScalarStyle::Plain) => {
             scalar::plain(text)
         }

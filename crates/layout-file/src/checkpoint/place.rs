@@ -80,14 +80,12 @@ impl Kept {
                 Named::Name(..) => compute.id.get() == kept.profile,
                 Named::Enum(_) => compute.nvml_enum == kept.profile,
             };
-            match profile.compute_profiles.iter().find(fits) {
-                Some(compute) => found.push((compute, kept.start)),
-                None => {
-                    let number = kept.profile;
-                    refuse(format!("{} has no compute profile {number}", profile.name));
-                    return None;
-                }
-            }
+            let Some(compute) = profile.compute_profiles.iter().find(fits) else {
+                let number = kept.profile;
+                refuse(format!("{} has no compute profile {number}", profile.name));
+                return None;
+            };
+            found.push((compute, kept.start));
         }
         if !instance_holds(&found) {
             refuse(format!("the compute instances of {} do not fit into it", profile.name));

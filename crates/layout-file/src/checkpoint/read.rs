@@ -133,14 +133,14 @@ fn list<T>(
     match node.get_any_case(key) {
         None => Vec::new(),
         Some(found) if found.is_null() => Vec::new(),
-        Some(found) => match found.list() {
-            Some(items) => items.iter().filter_map(|item| read(item, findings)).collect(),
-            None => {
+        Some(found) => {
+            if found.list().is_none() {
                 let what = format!("`{key}` is {}", found.words());
                 findings.refuse(found.at, what, "a list belongs here");
-                Vec::new()
             }
-        },
+            let items = found.list().unwrap_or_default();
+            items.iter().filter_map(|item| read(item, findings)).collect()
+        }
     }
 }
 

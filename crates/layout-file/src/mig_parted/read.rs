@@ -213,13 +213,13 @@ fn count(pair: &Pair, findings: &mut Findings) -> Option<Count> {
         findings.warn(pair.at, what, instead);
     }
     let (name, count) = (name.ok()?, number?);
-    if let CountedName::Possible(found) = &name {
-        if found.compute == Some(found.slices) {
-            let whole = found.gpu_instance();
-            let what = format!("`{}` is all of `{whole}`, and is read as that", pair.key);
-            let instead = format!("write `{whole}`: mig-parted never finds a machine equal to it");
-            findings.warn(pair.at, what, instead);
-        }
+    if let CountedName::Possible(found) = &name
+        && found.compute == Some(found.slices)
+    {
+        let whole = found.gpu_instance();
+        let what = format!("`{}` is all of `{whole}`, and is read as that", pair.key);
+        let instead = format!("write `{whole}`: mig-parted never finds a machine equal to it");
+        findings.warn(pair.at, what, instead);
     }
     Some(Count { at: pair.at, text: pair.key.clone(), name, count })
 }

@@ -88,14 +88,11 @@ fn entry(node: &Node, findings: &mut Findings) -> Option<Entry> {
             key => unknown_key(findings, pair.at, key, &ENTRY),
         }
     }
-    let gpus = match node.get("gpus") {
-        Some(node) => gpus(node, findings),
-        None => {
-            let instead = "write `gpus: all`, an index, a UUID, a PCI address or a model";
-            findings.refuse(node.at, "the entry names no GPUs", instead);
-            None
-        }
-    };
+    if node.get("gpus").is_none() {
+        let instead = "write `gpus: all`, an index, a UUID, a PCI address or a model";
+        findings.refuse(node.at, "the entry names no GPUs", instead);
+    }
+    let gpus = node.get("gpus").and_then(|node| gpus(node, findings));
     let truth = |key: &str, findings: &mut Findings| match node.get(key) {
         None => Ok(None),
         Some(value) => value.bool().map(Some).ok_or_else(|| {

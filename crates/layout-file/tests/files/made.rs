@@ -90,7 +90,9 @@ fn same(one: &Document, other: &Document, config: &str, node: &NodeSnapshot) {
         let mut desired = resolve(document, Some(config), node).unwrap().desired;
         for wanted in desired.values_mut() {
             if let DesiredGpu::Exactly(instances) = wanted {
-                instances.iter_mut().for_each(|instance| instance.computes.sort());
+                for instance in instances.iter_mut() {
+                    instance.computes.sort();
+                }
                 instances.sort();
             }
         }

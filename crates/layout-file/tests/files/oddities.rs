@@ -202,7 +202,7 @@ fn aliases_do_not_grow_without_bound() {
     for level in 1..12 {
         let one = format!("*a{}", level - 1);
         let all = vec![one; 10].join(",");
-        text.push_str(&format!("a{level}: &a{level} [{all}]\n"));
+        text.extend([format!("a{level}: &a{level} [{all}]\n")]);
     }
     check(&text, Refused(3, 10, "holds too much").at_any(&text));
 }

@@ -13,7 +13,8 @@ pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % bound.max(1)
     }
 }
@@ -30,7 +31,7 @@ fn inside(
         1 => {
             let mut taken = SliceMask::EMPTY;
             let mut parts = Vec::new();
-            for _ in 0..chance.below(8) + 1 {
+            for _ in 0..=chance.below(8) {
                 let compute =
                     &profile.compute_profiles[chance.below(profile.compute_profiles.len())];
                 let start = compute.starts[chance.below(compute.starts.len())].get();
