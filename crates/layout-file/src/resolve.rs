@@ -17,7 +17,7 @@ use crate::fault::{Faults, Findings, Mark, Warning};
 use crate::fit::{self, Wanted, WantedCompute};
 use crate::pack::{self, Packing, Part};
 use crate::profiles::{self, Unknown};
-use crate::select::{Selected, capable, select, words};
+use crate::select::{Selected, capable, idle, is_for_others, select, words};
 
 /// The most MIG devices that an entry may want of one GPU. No board holds a third of it.
 const MAX_DEVICES: u64 = 256;
@@ -119,6 +119,9 @@ fn entries(config: &Config, node: &NodeSnapshot, findings: &mut Findings) -> (De
     let mut named: BTreeMap<GpuUuid, Mark> = BTreeMap::new();
     for entry in &config.entries {
         let selected = select(&entry.gpus, node, findings);
+        if selected.is_empty() && !is_for_others(&entry.gpus) {
+            idle(&entry.gpus, node, findings);
+        }
         again(entry, &selected, &named, findings);
         for group in alike(&selected) {
             let Some(wanted) = wanted(entry, &group, findings) else { continue };
@@ -128,6 +131,9 @@ fn entries(config: &Config, node: &NodeSnapshot, findings: &mut Findings) -> (De
             }
         }
         named.extend(selected.iter().map(|one| (one.gpu.uuid.clone(), entry.at)));
+    }
+    if named.is_empty() {
+        config.entries.iter().for_each(|entry| idle(&entry.gpus, node, findings));
     }
     (desired, lend)
 }

@@ -78,7 +78,8 @@ pub(crate) fn select<'a>(
             all.map(|gpu| Selected { gpu, by_name: false }).collect()
         }
         Devices::Listed(names) => {
-            for name in names {
+            let by_kind = |named: &&NamedGpu| matches!(named.name, GpuName::Device(_));
+            for name in names.iter().filter(|named| !by_kind(named)) {
                 unmatched(name, node, &passing, findings);
             }
             let named = |gpu: &GpuSnapshot| {
@@ -90,12 +91,26 @@ pub(crate) fn select<'a>(
             all.filter_map(|gpu| Some(Selected { gpu, by_name: named(gpu)? })).collect()
         }
     };
-    let listed_empty = matches!(&selector.devices, Devices::Listed(names) if names.is_empty());
-    if selected.is_empty() && !listed_empty {
-        let instead = format!("{}; correct the entry or remove it", present(node));
-        findings.warn(selector.at, "this entry fits no GPU that can do MIG here", instead);
-    }
     selected
+}
+
+/// Warns of an entry that is about no GPU here.
+pub(crate) fn idle(selector: &GpuSelector, node: &NodeSnapshot, findings: &mut Findings) {
+    let instead = format!("{}; correct the entry or remove it", present(node));
+    findings.warn(selector.at, "this entry fits no GPU that can do MIG here", instead);
+}
+
+/// Whether an entry that fits nothing is as usual: it is for another model, in a file for several.
+pub(crate) fn is_for_others(selector: &GpuSelector) -> bool {
+    let filtered = |selector: &GpuSelector| {
+        !selector.filter.is_empty() && selector.filter.iter().all(|filter| filter.id.is_some())
+    };
+    match &selector.devices {
+        Devices::All => filtered(selector),
+        Devices::Listed(names) => {
+            names.iter().all(|named| matches!(named.name, GpuName::Device(_)))
+        }
+    }
 }
 
 /// Warns of a name that selects nothing.

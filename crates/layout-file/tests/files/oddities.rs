@@ -215,3 +215,23 @@ impl Expect {
         Refused(faults.0[0].at.line, faults.0[0].at.column, words)
     }
 }
+
+/// The habits of the files that mig-parted ships: comments between entries, blank lines of spaces,
+/// spaces within brackets, lists that are not indented.
+#[test]
+fn files_as_people_write_them() {
+    let text = "version: v1\nmig-configs:\n  # A100-40GB, A800-40GB\n  all-1g.5gb:\n    - devices: all\n      \
+                mig-enabled: true\n      mig-devices:\n        \"1g.5gb\": 7\n      \n  all-1g.10gb:\n    # H100\n    \
+                - device-filter: [ \"0x233010DE\", \"0x233110DE\" ]\n      devices: all\n      mig-enabled: true\n      \
+                mig-devices:\n        \"1g.10gb\": 7\n\n    # A100-40GB\n    - device-filter: \"0x20B010DE\"\n      \
+                devices: all\n      mig-enabled: true\n      mig-devices:\n        \"1g.10gb\": 4\n  tail:\n  - devices: \
+                [0,1]\n    mig-enabled: false\n";
+    let document = read(text).unwrap();
+    assert_eq!(document.warnings, []);
+    let warnings = |name| resolve(&document, Some(name), &a100s(2)).unwrap().warnings;
+    assert_eq!(warnings("all-1g.5gb"), []);
+    assert_eq!(warnings("tail"), []);
+    // An entry for another model, beside one that fits, is how such files are written.
+    assert_eq!(warnings("all-1g.10gb"), []);
+    check(&text.replace('\n', "\r\n"), Taken);
+}
