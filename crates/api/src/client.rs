@@ -114,6 +114,14 @@ impl Client {
         self.get("/v1/node").await
     }
 
+    /// Reads what the driver tells of the machine, without records.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn snapshot(&self) -> Result<model::NodeSnapshot, ClientError> {
+        self.get("/v1/snapshot").await
+    }
+
     /// Asks for slices. `key` makes the call idempotent: the same key within an hour gives the
     /// same lease.
     ///

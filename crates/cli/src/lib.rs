@@ -5,6 +5,7 @@
 
 mod args;
 mod autostart;
+mod changing;
 mod configuration;
 mod connect;
 mod context;

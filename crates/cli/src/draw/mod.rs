@@ -4,6 +4,7 @@
 
 pub(crate) mod layout;
 pub(crate) mod node;
+pub(crate) mod plan;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod time;

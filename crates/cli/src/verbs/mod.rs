@@ -3,12 +3,16 @@
 //! Must never hold more than the dispatch.
 
 pub(crate) mod access;
+pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod book;
 pub(crate) mod cancel;
+pub(crate) mod change;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod create;
 pub(crate) mod daemon;
+pub(crate) mod destroy;
 pub(crate) mod events;
 pub(crate) mod gpu;
 pub(crate) mod gpus;
@@ -16,7 +20,9 @@ pub(crate) mod held;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod man;
+pub(crate) mod mode;
 pub(crate) mod openapi;
+pub(crate) mod plan;
 pub(crate) mod profiles;
 pub(crate) mod queue;
 pub(crate) mod release;
@@ -43,6 +49,12 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Status(args) => status::run(context, &args),
         Command::Gpus(args) => gpus::run(context, &args),
         Command::Gpu(args) => gpu::run(context, args),
+        Command::Mode(args) => mode::run(context, &args),
+        Command::Create(args) => create::run(context, &args),
+        Command::Destroy(args) => destroy::run(context, &args),
+        Command::Plan(args) => plan::run(context, &args),
+        Command::Apply(args) => apply::run(context, &args),
+        Command::Change(args) => change::run(context, &args),
         Command::Profiles(args) => profiles::run(context, &args),
         Command::Run(args) => run::run(context, args),
         Command::Shell(args) => shell::run(context, args),

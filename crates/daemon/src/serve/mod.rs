@@ -144,6 +144,7 @@ fn described() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(node::version))
         .routes(routes!(node::node))
+        .routes(routes!(node::snapshot))
         .routes(routes!(openapi::document))
         .routes(routes!(leases::list, leases::request))
         .routes(routes!(leases::read, leases::release))

@@ -6,6 +6,8 @@ use api::{NodeView, VersionView};
 use axum::Json;
 use axum::extract::State;
 
+use model::NodeSnapshot;
+
 use crate::serve::{App, Caller};
 use crate::views;
 
@@ -30,4 +32,15 @@ pub(super) async fn node(State(app): State<App>, caller: Caller) -> Json<NodeVie
     let mut view = views::node(&picture, app.simulated.clone(), caller.peer());
     view.warnings.extend(app.access.warnings(&picture.observed));
     Json(view)
+}
+
+/// Show what the driver tells of the machine, geometry included, without records
+///
+/// For whoever plans on this machine: the shapes are those of the driver's facts and may grow.
+#[utoipa::path(
+    get, path = "/v1/snapshot", tag = "node", operation_id = "show_snapshot",
+    responses((status = OK, description = "The newest snapshot", body = serde_json::Value))
+)]
+pub(super) async fn snapshot(State(app): State<App>, _caller: Caller) -> Json<NodeSnapshot> {
+    Json(NodeSnapshot::clone(&app.picture().observed))
 }

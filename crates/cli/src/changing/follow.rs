@@ -1,0 +1,181 @@
+//! Watching a change until it has ended.
+//!
+//! Must never say done before the daemon has read the machine back.
+
+use std::time::Duration;
+
+use api::{ChangeState, ChangeView, Client, GpuChangeState, PlanDocument};
+use model::{Millis, Step};
+
+use crate::draw::text::{clean, ranges};
+use crate::{Context, Exit, Failure};
+
+/// How long one call waits for news.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Follows a change to its end. After `timeout` it is cancelled, which takes back what was done.
+///
+/// # Errors
+/// [`Failure`] when the daemon cannot be asked any more; the change goes on then.
+pub(crate) async fn to_the_end(
+    context: &Context,
+    client: &Client,
+    mut view: ChangeView,
+    timeout: Option<Millis>,
+) -> Result<ChangeView, Failure> {
+    let begun = tokio::time::Instant::now();
+    let until = timeout.map(|span| begun + Duration::from_millis(span.get()));
+    let mut told = String::new();
+    let mut cancelled = false;
+    loop {
+        tell(context, &view, &mut told);
+        if view.state.is_over() {
+            if context.output.is_watched() {
+                context.output.say_over("");
+            }
+            return Ok(view);
+        }
+        let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) && !cancelled {
+            cancelled = true;
+            context.output.say("migctl: the time is over; what was done is taken back");
+            view = heard(&view, client.cancel_change(view.id).await)?;
+            continue;
+        }
+        let patience = left.filter(|_| !cancelled).map_or(PATIENCE, |left| left.min(PATIENCE));
+        let next = tokio::select! {
+            next = client.change_after(view.id, view.revision, patience) => next,
+            _ = tokio::signal::ctrl_c() => return Err(left_alone(&view)),
+        };
+        view = heard(&view, next)?;
+    }
+}
+
+fn heard(
+    view: &ChangeView,
+    answer: Result<ChangeView, api::ClientError>,
+) -> Result<ChangeView, Failure> {
+    answer.map_err(|error| {
+        let failure = Failure::of_client("lost sight of the change", &error);
+        failure.hint(format!(
+            "the daemon finishes it or takes it back; `migctl change {}` tells",
+            view.id
+        ))
+    })
+}
+
+fn left_alone(view: &ChangeView) -> Failure {
+    Failure::new("E-LEFT", format!("{} goes on without being watched", view.id))
+        .exit(Exit::Signal(2))
+        .hint(format!(
+            "`migctl change {0}` shows it, `migctl change {0} --cancel` takes it back",
+            view.id
+        ))
+}
+
+/// Says what is new: on a terminal in one line that is written over, else a line for each stage.
+fn tell(context: &Context, view: &ChangeView, told: &mut String) {
+    if context.output.is_watched() {
+        context.output.say_over(&format!("migctl: {}", progress(view)));
+        return;
+    }
+    let stage = stage(view);
+    if *told != stage {
+        context.output.say(&format!("migctl: {stage}"));
+        *told = stage;
+    }
+}
+
+fn progress(view: &ChangeView) -> String {
+    let (done, total) = view
+        .gpus
+        .iter()
+        .fold((0, 0), |(done, total), gpu| (done + gpu.steps_done, total + gpu.steps_total));
+    let now = view.gpus.iter().find_map(|gpu| {
+        let step = gpu.step.as_ref()?;
+        Some(format!(
+            ", GPU {}: {}",
+            gpu.index.map_or_else(String::new, |i| i.to_string()),
+            clean(step)
+        ))
+    });
+    format!("{}, step {done} of {total}{}", stage(view), now.unwrap_or_default())
+}
+
+/// Where a change is, in words.
+pub(crate) fn stage(view: &ChangeView) -> String {
+    let words = match view.state {
+        ChangeState::Waiting => {
+            let waits: Vec<String> = view.gpus.iter().filter_map(waits).collect();
+            if waits.is_empty() {
+                return format!("{} waits for its turn", view.id);
+            }
+            return format!("{} waits: {}", view.id, waits.join("; "));
+        }
+        ChangeState::StoppingUnits => "stops services",
+        ChangeState::Running => "changes the GPUs",
+        ChangeState::RollingBack => "takes back what was done",
+        ChangeState::Done => "is done",
+        ChangeState::Failed => "failed",
+        ChangeState::Cancelled => "was cancelled",
+    };
+    format!("{} {words}", view.id)
+}
+
+fn waits(gpu: &api::GpuChangeView) -> Option<String> {
+    let words = gpu.waits_for.as_ref()?;
+    let name = gpu.index.map_or_else(|| gpu.gpu.to_string(), |index| format!("GPU {index}"));
+    Some(format!("{name} for {}", clean(words)))
+}
+
+/// What was done, in a line.
+pub(crate) fn summary(view: &ChangeView, plan: &PlanDocument) -> String {
+    let count = |is: fn(&Step) -> bool| {
+        plan.gpus.iter().flat_map(|gpu| &gpu.steps).filter(|step| is(step)).count()
+    };
+    let made = count(|step| matches!(step, Step::CreateGpuInstance { .. }));
+    let destroyed = count(|step| matches!(step, Step::DestroyGpuInstance { .. }));
+    let computes = (
+        count(|step| matches!(step, Step::CreateComputeInstance { .. })),
+        count(|step| matches!(step, Step::DestroyComputeInstance { .. })),
+    );
+    let modes = count(|step| matches!(step, Step::SetMigMode { .. }));
+    let done: Vec<u32> = view
+        .gpus
+        .iter()
+        .filter(|gpu| gpu.state == GpuChangeState::Done)
+        .filter_map(|gpu| gpu.index)
+        .collect();
+    let gpus = if done.len() == 1 { "GPU" } else { "GPUs" };
+    let mut parts = Vec::new();
+    if modes > 0 {
+        parts.push(String::from("MIG mode set"));
+    }
+    if made + destroyed > 0 {
+        parts.push(format!("{made} GPU instances made, {destroyed} destroyed"));
+    } else if computes != (0, 0) {
+        parts.push(format!("{} compute instances made, {} destroyed", computes.0, computes.1));
+    }
+    if parts.is_empty() {
+        parts.push(String::from("as wanted"));
+    }
+    let time = view.ended_ms.map_or_else(String::new, |end| {
+        format!(", {}", Millis::new(end.saturating_sub(view.began_ms)))
+    });
+    format!("{gpus} {}: {}{time}", ranges(&done), parts.join(", "))
+}
+
+/// Why a change did not come to its end, with what stands.
+pub(crate) fn failure(view: &ChangeView) -> Failure {
+    let why = view.error.as_deref().map_or_else(|| stage(view), clean);
+    let report: Vec<String> =
+        view.report.iter().map(|line| format!("\n  {}", clean(line))).collect();
+    let (code, exit) = if view.state == ChangeState::Cancelled {
+        ("E-CANCELLED", Exit::Negative)
+    } else {
+        ("E-CHANGE-FAILED", Exit::Failure)
+    };
+    Failure::new(code, format!("{}: {why}{}", view.id, report.concat()))
+        .exit(exit)
+        .hint("`migctl instances` shows what is there; `migctl doctor` looks for causes")
+}

@@ -1,0 +1,222 @@
+//! Changes of layout and mode, as an administrator asks for them: planned, shown, agreed to, carried
+//! out, watched.
+//!
+//! Must never decide what is done: the plan is the daemon's, and exactly what was shown is carried
+//! out.
+
+mod agree;
+pub(crate) mod door;
+pub(crate) mod file;
+pub(crate) mod follow;
+pub(crate) mod ground;
+pub(crate) mod inherited;
+pub(crate) mod targets;
+pub(crate) mod wanted;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use api::{ChangeState, FixRequest, Permissions, PlanDocument, PlanRequest};
+use clap::Args;
+use model::{DesiredNode, GpuUuid, Millis};
+
+use crate::draw::Page;
+use crate::draw::plan::{self, Grids};
+use crate::{Context, Exit, Failure, connect};
+
+pub(crate) use door::Door;
+pub(crate) use ground::Ground;
+
+/// Options of every verb that changes a layout or a mode.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Change")]
+pub(crate) struct ChangeArgs {
+    /// Show the plan and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask before something is destroyed
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Do what can be done now and the rest as slices fall idle; no new lease goes to these GPUs
+    /// meanwhile
+    #[arg(long)]
+    pub(crate) wait_idle: bool,
+    /// Give up after so long: what was done is taken back
+    #[arg(long, value_name = "T")]
+    pub(crate) timeout: Option<Millis>,
+    /// Do not reset GPUs: a mode that needs a reset stays pending (also: MIG_PARTED_SKIP_RESET)
+    #[arg(long)]
+    pub(crate) skip_reset: bool,
+    /// Stop the known services that hold a GPU (DCGM, its exporter, NVSM, the persistence daemon)
+    /// while its mode changes, and start them again
+    #[arg(long)]
+    pub(crate) stop_clients: bool,
+}
+
+/// What is wanted, resolved against the machine.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wish {
+    /// Of each GPU.
+    pub(crate) desired: DesiredNode,
+    /// In the words of whoever asks.
+    pub(crate) words: String,
+    /// GPUs that stay as they are made.
+    pub(crate) fix: BTreeMap<GpuUuid, FixRequest>,
+}
+
+impl Wish {
+    fn request(self, args: &ChangeArgs) -> Result<PlanRequest, Failure> {
+        let skip_reset = args.skip_reset || inherited::flag("MIG_PARTED_SKIP_RESET")?;
+        Ok(PlanRequest {
+            desired: self.desired,
+            words: self.words,
+            fix: self.fix,
+            allow: Permissions { reset: !skip_reset, stop_units: args.stop_clients },
+            wait_idle: args.wait_idle,
+        })
+    }
+}
+
+/// Plans a wish and carries the plan out, or shows it with `--dry-run`.
+///
+/// # Errors
+/// [`Failure`]; exit code 5 when something is in the way.
+pub(crate) fn carry_out(
+    context: &Context,
+    ground: &Ground,
+    wish: Wish,
+    args: &ChangeArgs,
+) -> Result<ExitCode, Failure> {
+    connect::runtime()?.block_on(async {
+        let door = Door::open(context).await?;
+        let plan = planned(&door, wish, args).await?;
+        let result = done(context, &door, &ground.grids(), &plan, args).await;
+        result
+    })
+}
+
+/// Plans a wish and shows the plan; with `out` it is also written there, to be applied later.
+///
+/// # Errors
+/// [`Failure`]; exit code 5 when something is in the way.
+pub(crate) fn show(
+    context: &Context,
+    ground: &Ground,
+    wish: Wish,
+    args: &ChangeArgs,
+    out: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    connect::runtime()?.block_on(async {
+        let door = Door::open(context).await?;
+        let plan = planned(&door, wish, args).await;
+        let plan = plan?;
+        if let Some(path) = out {
+            let text = serde_json::to_string_pretty(&plan)
+                .map_err(|error| Failure::caused("E-JSON", "cannot write the plan", &error))?;
+            ground::write_whole(path, &format!("{text}\n"))?;
+        }
+        shown(context, &ground.grids(), &plan)
+    })
+}
+
+/// Carries out a plan that was written down before.
+///
+/// # Errors
+/// [`Failure`]; exit code 5 when the machine is no longer as it was planned for.
+pub(crate) fn carry_out_plan(
+    context: &Context,
+    ground: &Ground,
+    plan: &PlanDocument,
+    args: &ChangeArgs,
+) -> Result<ExitCode, Failure> {
+    connect::runtime()?.block_on(async {
+        let door = Door::open(context).await?;
+        let result = done(context, &door, &ground.grids(), plan, args).await;
+        result
+    })
+}
+
+async fn planned(door: &Door, wish: Wish, args: &ChangeArgs) -> Result<PlanDocument, Failure> {
+    let plan = door.client().plan(&wish.request(args)?).await;
+    plan.map_err(|error| Failure::of_client("cannot plan that", &error))
+}
+
+/// Shows a plan that is not carried out.
+fn shown(context: &Context, grids: &Grids, plan: &PlanDocument) -> Result<ExitCode, Failure> {
+    if context.json() {
+        context.output.data(plan)?;
+    } else {
+        context.output.line(&plan::lines(plan, grids, Page::current()).join("\n"))?;
+    }
+    let blocked = plan.is_blocked() && !plan.wait_idle;
+    Ok(if blocked { Exit::Busy.into() } else { ExitCode::SUCCESS })
+}
+
+async fn done(
+    context: &Context,
+    door: &Door,
+    grids: &Grids,
+    plan: &PlanDocument,
+    args: &ChangeArgs,
+) -> Result<ExitCode, Failure> {
+    if args.dry_run {
+        return shown(context, grids, plan);
+    }
+    let drawn = plan::lines(plan, grids, Page::current()).join("\n");
+    if plan.is_blocked() && !plan.wait_idle {
+        context.output.say(&drawn);
+        return Err(Failure::new("E-BLOCKED", "nothing was changed: something is in the way")
+            .exit(Exit::Busy)
+            .hint(blocked_hint(plan)));
+    }
+    let fixes = plan.gpus.iter().any(|gpu| gpu.fix.is_some());
+    if plan.is_nothing() && !fixes {
+        return nothing(context, plan);
+    }
+    if !plan.is_nothing() {
+        context.output.say(&drawn);
+    }
+    agree::ask(context, plan, args.yes)?;
+    let key = format!("migctl-{}-{}", std::process::id(), plan.made_at_ms);
+    let begun = door.client().change(plan, &key).await;
+    let begun = begun.map_err(|error| Failure::of_client("cannot do that", &error))?;
+    let ended = follow::to_the_end(context, door.client(), begun, args.timeout).await?;
+    if context.json() {
+        context.output.data(&ended)?;
+    }
+    match ended.state {
+        ChangeState::Done => {
+            if !context.json() {
+                context.output.line(&follow::summary(&ended, plan))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => Err(follow::failure(&ended)),
+    }
+}
+
+fn blocked_hint(plan: &PlanDocument) -> &'static str {
+    let passes = |gpu: &api::GpuPlan| gpu.blocked.as_ref().is_none_or(|blocked| blocked.passes);
+    if plan.gpus.iter().all(passes) {
+        "--wait-idle does it as soon as what is in the way has ended; `migctl why-busy GPU` names who"
+    } else {
+        "`migctl profiles` lists what fits; the plan says what is too much"
+    }
+}
+
+fn nothing(context: &Context, plan: &PlanDocument) -> Result<ExitCode, Failure> {
+    if context.json() {
+        context.output.data(plan)?;
+    } else {
+        let indices: Vec<u32> = plan.gpus.iter().map(|gpu| gpu.index).collect();
+        let gpus = crate::draw::text::ranges(&indices);
+        let line = match indices.len() {
+            0 => String::from("nothing to do: no GPU is concerned"),
+            1 => format!("nothing to do: GPU {gpus} is as wanted"),
+            _ => format!("nothing to do: GPUs {gpus} are as wanted"),
+        };
+        context.output.line(&line)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,181 @@
+//! A plan as people read it: what stays, goes and comes on each GPU, drawn and in words.
+//!
+//! Must never leave out that something goes.
+
+use std::collections::BTreeMap;
+
+use api::{BlockedView, GpuPlan, PartView, PlanDocument};
+use clap::builder::styling::Style;
+use model::{GpuUuid, Millis};
+
+use crate::draw::layout::{Block, row};
+use crate::draw::text::{clean, paragraph, ranges};
+use crate::draw::{ALARM, FAINT, FOREIGN, HEADING, LEASED, MOVING, Page};
+use crate::output::styled;
+
+/// Units of the grid of each GPU.
+pub(crate) type Grids = BTreeMap<GpuUuid, usize>;
+
+/// The lines of a plan. GPUs on which nothing happens are named in one line.
+pub(crate) fn lines(plan: &PlanDocument, grids: &Grids, page: Page) -> Vec<String> {
+    let mut lines = vec![styled(HEADING, &format!("plan: {}", clean(&plan.words)))];
+    let (same, changed): (Vec<&GpuPlan>, Vec<&GpuPlan>) =
+        plan.gpus.iter().partition(|gpu| gpu.steps.is_empty() && gpu.blocked.is_none());
+    for gpu in &changed {
+        lines.push(String::new());
+        lines.extend(one(gpu, grids.get(&gpu.gpu).copied().unwrap_or_default(), page));
+    }
+    if !same.is_empty() {
+        let indices: Vec<u32> = same.iter().map(|gpu| gpu.index).collect();
+        let (gpus, are) = if indices.len() == 1 { ("GPU", "is") } else { ("GPUs", "are") };
+        lines.push(String::new());
+        lines.push(format!("{gpus} {} {are} as wanted", ranges(&indices)));
+    }
+    lines.extend(foot(plan, &changed, page));
+    lines
+}
+
+fn one(gpu: &GpuPlan, grid: usize, page: Page) -> Vec<String> {
+    let mut lines = vec![styled(HEADING, &format!("GPU {}  {}", gpu.index, clean(&gpu.name)))];
+    if let Some(blocked) = &gpu.blocked {
+        lines.extend(in_the_way(blocked, page));
+        lines.extend(parts("stays", LEASED, &gpu.stays));
+        return lines;
+    }
+    let before: Vec<Block> = drawn(&gpu.stays, LEASED).chain(drawn(&gpu.goes, ALARM)).collect();
+    let after: Vec<Block> = drawn(&gpu.stays, LEASED).chain(drawn(&gpu.comes, MOVING)).collect();
+    if grid > 0 && !(before.is_empty() && after.is_empty()) {
+        lines.push(styled(FAINT, "  before"));
+        lines.extend(row(grid, &before, page));
+        lines.push(styled(FAINT, "  after"));
+        lines.extend(row(grid, &after, page));
+    }
+    lines.extend(parts("stays", LEASED, &gpu.stays));
+    lines.extend(parts("goes", ALARM, &gpu.goes));
+    lines.extend(parts("comes", MOVING, &gpu.comes));
+    for (number, words) in gpu.words.iter().enumerate() {
+        let first = format!("  {:>2}. ", number + 1);
+        lines.extend(paragraph(&clean(words), page.width, &first, "      "));
+    }
+    for note in &gpu.notes {
+        lines.extend(paragraph(&clean(note), page.width, "  note: ", "        "));
+    }
+    lines
+}
+
+fn drawn(parts: &[PartView], style: Style) -> impl Iterator<Item = Block> + '_ {
+    parts.iter().map(move |part| Block {
+        start: usize::from(part.start),
+        size: usize::from(part.size),
+        title: part.profile.clone(),
+        captions: captions(part),
+        style,
+    })
+}
+
+fn captions(part: &PartView) -> Vec<String> {
+    let mut captions: Vec<String> = part.note.iter().map(|note| clean(note)).collect();
+    if part.computes != [part.profile.clone()] {
+        captions.push(inside(part));
+    }
+    captions.push(String::new());
+    captions
+}
+
+/// The compute instances of a part, where they are not the one that takes all of it.
+fn inside(part: &PartView) -> String {
+    if part.computes.is_empty() {
+        return String::from("no CI");
+    }
+    let mut runs: Vec<(&str, usize)> = Vec::new();
+    for name in &part.computes {
+        match runs.last_mut() {
+            Some((last, count)) if *last == name => *count += 1,
+            _ => runs.push((name, 1)),
+        }
+    }
+    let words: Vec<String> = runs
+        .into_iter()
+        .map(|(name, count)| if count == 1 { name.to_owned() } else { format!("{count} {name}") })
+        .collect();
+    words.join(", ")
+}
+
+fn parts(what: &str, style: Style, parts: &[PartView]) -> Vec<String> {
+    let line = |part: &PartView| {
+        let mut line = format!("  {} ", styled(style, &format!("{what:<5}")));
+        line.push_str(&format!("{:<14} at {}:{}", part.profile, part.start, part.size));
+        if let Some(id) = part.gpu_instance {
+            line.push_str(&format!("  GI {id}"));
+        }
+        if part.computes != [part.profile.clone()] {
+            line.push_str(&format!("  with {}", inside(part)));
+        }
+        if let Some(note) = &part.note {
+            line.push_str(&format!("  {}", styled(FAINT, &clean(note))));
+        }
+        line
+    };
+    parts.iter().map(line).collect()
+}
+
+fn in_the_way(blocked: &BlockedView, page: Page) -> Vec<String> {
+    let mut lines: Vec<String> = paragraph(&clean(&blocked.sentence), page.width, "  ", "  ")
+        .iter()
+        .map(|line| styled(ALARM, line))
+        .collect();
+    for thing in &blocked.by {
+        let what = thing.gpu_instance.map_or_else(|| String::from("GPU"), |id| format!("GI {id}"));
+        lines.push(format!("  {} {what}  {}", styled(FOREIGN, "in the way:"), clean(&thing.by)));
+    }
+    lines
+}
+
+fn foot(plan: &PlanDocument, changed: &[&GpuPlan], page: Page) -> Vec<String> {
+    let mut lines = Vec::new();
+    for unit in &plan.units {
+        let words =
+            format!("{} is stopped and started again: {}", clean(&unit.unit), clean(&unit.why));
+        lines.extend(paragraph(&words, page.width, "", "  "));
+    }
+    let blocked: Vec<u32> =
+        changed.iter().filter(|gpu| gpu.blocked.is_some()).map(|gpu| gpu.index).collect();
+    if changed.len() > blocked.len() {
+        let how = if plan.measured { "as such steps took here" } else { "by rule of thumb" };
+        lines.push(format!("takes about {} ({how})", Millis::new(plan.estimate_ms)));
+    }
+    if !blocked.is_empty() && plan.wait_idle {
+        let gpus = if blocked.len() == 1 { "GPU" } else { "GPUs" };
+        lines.push(format!("{gpus} {} will be changed as soon as possible", ranges(&blocked)));
+    }
+    if !lines.is_empty() {
+        lines.insert(0, String::new());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(profile: &str, computes: &[&str]) -> PartView {
+        PartView {
+            profile: profile.to_owned(),
+            start: 0,
+            size: 4,
+            gpu_instance: Some(1),
+            computes: computes.iter().map(ToString::to_string).collect(),
+            note: None,
+        }
+    }
+
+    #[test]
+    fn what_lies_inside_is_said_where_it_is_not_the_whole() {
+        let whole = part("3g.20gb", &["3g.20gb"]);
+        let line = anstream::adapter::strip_str(&parts("goes", ALARM, &[whole])[0]).to_string();
+        assert_eq!(line, "  goes  3g.20gb        at 0:4  GI 1");
+        let several = part("3g.20gb", &["1c.3g.20gb", "1c.3g.20gb", "1c.3g.20gb"]);
+        assert_eq!(inside(&several), "3 1c.3g.20gb");
+        assert_eq!(inside(&part("3g.20gb", &[])), "no CI");
+    }
+}
