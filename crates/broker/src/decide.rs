@@ -193,7 +193,7 @@ fn tick_lease(draft: &mut Draft<'_>, id: LeaseId) {
             } else if lease.lingering_until.is_some() {
                 holders::tick_lingering(draft, id);
                 moves::tick(draft, id);
-            } else {
+            } else if !draft.world.policy.passive {
                 reclaim::tick(draft, id);
                 moves::tick(draft, id);
             }

@@ -62,6 +62,10 @@ impl Default for TenantRules {
 /// The owner's rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
+    /// Whether nothing happens by itself but the end of what is over: nothing is granted, made
+    /// ready, made ahead, retired, rearranged or taken back. For a daemon that runs for the length
+    /// of one command of an administrator.
+    pub passive: bool,
     /// Whether MIG mode may be enabled on empty GPUs.
     pub auto_mig: bool,
     /// From TERM to KILL when a lease's processes must end. Long enough to write a checkpoint of
@@ -121,6 +125,7 @@ impl Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            passive: false,
             auto_mig: false,
             grace: Millis::from_secs(10),
             warm_for: Millis::from_secs(300),

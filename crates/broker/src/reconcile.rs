@@ -55,8 +55,11 @@ pub(crate) fn observed(draft: &mut Draft<'_>) {
     quarantine::advance(draft);
     lose_missing(draft);
     sweep(draft);
-    prepare(draft);
     cordon::advance(draft);
+    if draft.world.policy.passive {
+        return;
+    }
+    prepare(draft);
     schedule(draft);
 }
 
@@ -66,10 +69,13 @@ pub(crate) fn tick(draft: &mut Draft<'_>) {
     quarantine::advance(draft);
     lose_missing(draft);
     try_again(draft);
-    retire(draft);
     sweep(draft);
-    prepare(draft);
     cordon::advance(draft);
+    if draft.world.policy.passive {
+        return;
+    }
+    retire(draft);
+    prepare(draft);
     ahead::tick(draft);
 }
 

@@ -53,6 +53,9 @@ pub(crate) struct Blocked {
 /// Serves whoever can be served, and then sees to those who cannot: room reserved, others asked to
 /// leave.
 pub(crate) fn schedule(draft: &mut Draft<'_>) {
+    if draft.world.policy.passive {
+        return;
+    }
     end_impossible(draft);
     let blocked = if draft.state.queue().next().is_some() { serve(draft) } else { Vec::new() };
     reserve::update(draft, &blocked);

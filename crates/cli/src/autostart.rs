@@ -29,7 +29,7 @@ const TURN: Duration = Duration::from_millis(10);
 const TAIL: u64 = 2048;
 
 /// Variables of a lease or of a program on the machine; a daemon is neither.
-const FOREIGN_VARIABLES: [&str; 7] = [
+pub(crate) const FOREIGN_VARIABLES: [&str; 7] = [
     "MIGD_LEASE",
     LEASE_KEY,
     "CUDA_VISIBLE_DEVICES",

@@ -44,7 +44,10 @@ pub(crate) fn client(context: &Context) -> Result<Client, Failure> {
 }
 
 /// A client on a socket of this machine.
-fn at(context: &Context, socket: PathBuf) -> Result<Client, Failure> {
+///
+/// # Errors
+/// [`Failure`] when it cannot be told whose daemon may be talked to.
+pub(crate) fn at(context: &Context, socket: PathBuf) -> Result<Client, Failure> {
     let client = Client::new(socket, trusted(context)?);
     Ok(match context.sudo_uid() {
         Some(uid) => client.acting_for(uid),

@@ -37,6 +37,9 @@ pub struct Options {
     pub admin_socket: PathBuf,
     /// Whether other users may connect (socket mode 0666 instead of 0600).
     pub shared: bool,
+    /// Whether it runs for the length of one command: it does what it is asked and nothing by
+    /// itself, and leaves when its standard input ends and no plan is open.
+    pub passive: bool,
     /// Leave after so long without leases, queue or callers; `None` stays for ever.
     pub leave_when_idle: Option<Duration>,
     /// The configuration, and where to read it anew when SIGHUP comes.

@@ -182,8 +182,8 @@ async fn serve(
     take_over(&inbox, boot.clone(), numbers_from).await?;
     let edge = Edge::of(&options.config.config);
     let network = match &edge.network {
-        Some(network) => Some(NetworkDoor::open(network).await?),
-        None => None,
+        Some(network) if !options.passive => Some(NetworkDoor::open(network).await?),
+        Some(_) | None => None,
     };
     access::start(&access, &published);
     let app = App {
@@ -218,9 +218,14 @@ async fn serve(
     if let Some(door) = &doors.network {
         tracing::info!(address = %door.address, "listening to the network");
     }
-    let reloader =
-        Reloader::new(options.sources.clone(), options.config.clone(), log, inbox.clone())
-            .map_err(|source| DaemonError::System { what: "listen for signals", source })?;
+    let reloader = Reloader::new(
+        options.sources.clone(),
+        options.config.clone(),
+        log,
+        inbox.clone(),
+        options.passive,
+    )
+    .map_err(|source| DaemonError::System { what: "listen for signals", source })?;
     tracing::info!(socket = %options.socket.display(), "listening");
     notify::ready("lends slices");
     if unchecked {
@@ -235,6 +240,7 @@ async fn serve(
         by: app.own_uid,
     };
     let windows = tokio::spawn(windows.serve());
+    let left = left_alone(options.passive, published.clone());
     let idle = leave_when_idle(options.leave_when_idle, app.clone(), published);
     tokio::spawn(serve::tell(app.clone()));
     let server = tokio::spawn(serve::serve(doors, serve::router(app)));
@@ -245,6 +251,7 @@ async fn serve(
             source: io::Error::other("the actor broke down; leases stay as they are"),
         }),
         () = idle => Ok(()),
+        () = left => Ok(()),
         ended = server => ended.map_err(|error| DaemonError::System {
             what: "serve the socket",
             source: io::Error::other(error),
@@ -311,7 +318,7 @@ fn start_actor(
     epoch: Arc<AtomicU64>,
     outbox: Receiver<Message>,
 ) -> (watch::Receiver<Published>, ActorThread) {
-    let policy = settings::policy(&options.config.config);
+    let policy = settings::policy(&options.config.config, options.passive);
     let mut warnings = Vec::new();
     if let Some(aside) = &opened.set_aside {
         let warning = format!(
@@ -432,6 +439,23 @@ async fn told_to_stop() -> Result<(), DaemonError> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Of a daemon that runs for one command: ends when that command has gone (its end of our standard
+/// input is closed) and no plan is open. What cannot end is journalled; the next daemon sees to it.
+async fn left_alone(passive: bool, mut published: watch::Receiver<Published>) {
+    if !passive {
+        return std::future::pending().await;
+    }
+    let (gone, heard) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = gone.send(());
+    });
+    let _ = heard.await;
+    let open = |now: &Published| !now.state.plans.is_empty();
+    let closed = published.wait_for(|now| !open(now));
+    let _ = tokio::time::timeout(Duration::from_secs(60), closed).await;
 }
 
 async fn leave_when_idle(limit: Option<Duration>, app: App, published: watch::Receiver<Published>) {

@@ -86,9 +86,10 @@ fn members(config: &Config) -> Members {
 }
 
 /// The broker's rules.
-pub(crate) fn policy(config: &Config) -> Policy {
+pub(crate) fn policy(config: &Config, passive: bool) -> Policy {
     let tenant = |tenant: &config::Tenant| (Tenant::new(tenant.name.clone()), tenant.rules.clone());
     Policy {
+        passive,
         auto_mig: config.daemon.auto_mig,
         grace: config.daemon.grace,
         warm_for: config.daemon.warm_for,
@@ -124,6 +125,7 @@ pub(crate) struct Reloader {
     settings: Settings,
     log: Log,
     inbox: Sender<Message>,
+    passive: bool,
     hangups: Signal,
 }
 
@@ -134,11 +136,12 @@ impl Reloader {
         effective: Effective,
         log: Log,
         inbox: Sender<Message>,
+        passive: bool,
     ) -> std::io::Result<Self> {
         let hangups = signal(SignalKind::hangup())?;
         let settings = Settings::first(&effective);
         let started = effective.clone();
-        Ok(Self { sources, started, current: effective, settings, log, inbox, hangups })
+        Ok(Self { sources, started, current: effective, settings, log, inbox, passive, hangups })
     }
 
     /// Serves until dropped.
@@ -163,7 +166,7 @@ impl Reloader {
             }
         }
         let settings = Arc::new(self.settings.clone());
-        let policy = Arc::new(policy(&settings.config));
+        let policy = Arc::new(policy(&settings.config, self.passive));
         let _ = self.inbox.send(Message::Configured { settings, policy });
     }
 
@@ -218,7 +221,7 @@ mod tests {
 
     #[test]
     fn without_a_file_the_rules_are_the_brokers_own() {
-        assert_eq!(policy(&Config::default()), Policy::default());
+        assert_eq!(policy(&Config::default(), false), Policy::default());
     }
 
     /// Every key that is not live is held back, and no other.

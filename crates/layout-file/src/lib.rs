@@ -40,5 +40,5 @@ pub use generate::{Kind, generate_config, kinds};
 pub use hooks::{Hook, Hooks, read_hooks};
 pub use out::Syntax;
 pub use read::read;
-pub use resolve::{ResolveError, Resolved, resolve};
+pub use resolve::{ResolveError, Resolved, modes_of, resolve};
 pub use write::write;

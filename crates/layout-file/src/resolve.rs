@@ -39,13 +39,20 @@ impl Resolved {
     /// The same, of which only the MIG mode counts: what lies on a GPU stays.
     #[must_use]
     pub fn mode_only(mut self) -> Self {
-        for desired in self.desired.values_mut() {
-            if *desired != DesiredGpu::Whole {
-                *desired = DesiredGpu::Sliced;
-            }
-        }
+        self.desired = modes_of(self.desired);
         self
     }
+}
+
+/// A wish of which only the MIG modes are left: what lies on the GPUs stays.
+#[must_use]
+pub fn modes_of(mut desired: DesiredNode) -> DesiredNode {
+    for desired in desired.values_mut() {
+        if *desired != DesiredGpu::Whole {
+            *desired = DesiredGpu::Sliced;
+        }
+    }
+    desired
 }
 
 /// Why a configuration means nothing on a machine.

@@ -30,6 +30,7 @@ mod modes;
 #[cfg(test)]
 mod moves;
 #[cfg(test)]
+mod passive;
 mod plans;
 #[cfg(test)]
 mod preemption;

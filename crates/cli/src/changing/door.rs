@@ -1,10 +1,11 @@
 //! Whom a change is asked of: the daemon that runs, one that is started on a simulated machine, or
-//! one inside this process for this command alone.
+//! one for this command alone.
 //!
 //! Must never leave a second owner of the machine behind.
 
 use api::Client;
 
+use crate::changing::alone::Alone;
 use crate::context::Machine;
 use crate::{Context, Failure, autostart, connect};
 
@@ -12,26 +13,38 @@ use crate::{Context, Failure, autostart, connect};
 #[derive(Debug)]
 pub(crate) struct Door {
     client: Client,
+    own: Option<Alone>,
 }
 
 impl Door {
-    /// Finds a daemon, or is one for a while.
+    /// Finds a daemon, or starts one: for good on a simulated machine, else, and with `alone`, for
+    /// as long as this door is open.
     ///
     /// # Errors
-    /// [`Failure`] when there is none and this user cannot be one.
-    pub(crate) async fn open(context: &Context) -> Result<Self, Failure> {
+    /// [`Failure`] when there is none and this user cannot have one.
+    pub(crate) async fn open(context: &Context, alone: bool) -> Result<Self, Failure> {
         if context.url().is_some() || connect::existing(context).await?.is_some() {
-            return Ok(Self { client: connect::administrative(context).await? });
+            return Ok(Self { client: connect::administrative(context).await?, own: None });
         }
-        if matches!(context.machine()?, Machine::Simulated(_)) {
+        if matches!(context.machine()?, Machine::Simulated(_)) && !alone {
             autostart::started(context).await?;
-            return Ok(Self { client: connect::administrative(context).await? });
+            return Ok(Self { client: connect::administrative(context).await?, own: None });
         }
-        Err(connect::no_daemon(context)?)
+        // Says what is missing where there is no driver, and makes a simulated machine.
+        connect::gpus(context)?;
+        let (own, client) = Alone::start(context).await?;
+        Ok(Self { client, own: Some(own) })
     }
 
     /// For calls.
     pub(crate) const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Ends what was started for this command.
+    pub(crate) async fn close(self) {
+        if let Some(own) = self.own {
+            own.stop().await;
+        }
     }
 }

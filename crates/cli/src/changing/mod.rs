@@ -5,10 +5,12 @@
 //! out.
 
 mod agree;
+mod alone;
 pub(crate) mod door;
 pub(crate) mod file;
 pub(crate) mod follow;
 pub(crate) mod ground;
+pub(crate) mod hooks;
 pub(crate) mod inherited;
 pub(crate) mod targets;
 pub(crate) mod wanted;
@@ -48,6 +50,9 @@ pub(crate) struct ChangeArgs {
     /// Do not reset GPUs: a mode that needs a reset stays pending (also: MIG_PARTED_SKIP_RESET)
     #[arg(long)]
     pub(crate) skip_reset: bool,
+    /// Where no daemon runs, have none afterwards either (as always on a real machine)
+    #[arg(long)]
+    pub(crate) alone: bool,
     /// Stop the known services that hold a GPU (DCGM, its exporter, NVSM, the persistence daemon)
     /// while its mode changes, and start them again
     #[arg(long)]
@@ -78,6 +83,23 @@ impl Wish {
     }
 }
 
+/// Plans a wish.
+///
+/// # Errors
+/// [`Failure`] when it cannot be planned at all.
+pub(crate) fn plan_for(
+    context: &Context,
+    wish: Wish,
+    args: &ChangeArgs,
+) -> Result<PlanDocument, Failure> {
+    connect::runtime()?.block_on(async {
+        let door = Door::open(context, args.alone).await?;
+        let plan = planned(&door, wish, args).await;
+        door.close().await;
+        plan
+    })
+}
+
 /// Plans a wish and carries the plan out, or shows it with `--dry-run`.
 ///
 /// # Errors
@@ -89,9 +111,12 @@ pub(crate) fn carry_out(
     args: &ChangeArgs,
 ) -> Result<ExitCode, Failure> {
     connect::runtime()?.block_on(async {
-        let door = Door::open(context).await?;
-        let plan = planned(&door, wish, args).await?;
-        let result = done(context, &door, &ground.grids(), &plan, args).await;
+        let door = Door::open(context, args.alone).await?;
+        let result = match planned(&door, wish, args).await {
+            Ok(plan) => done(context, &door, &ground.grids(), &plan, args).await,
+            Err(failure) => Err(failure),
+        };
+        door.close().await;
         result
     })
 }
@@ -107,17 +132,13 @@ pub(crate) fn show(
     args: &ChangeArgs,
     out: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
-    connect::runtime()?.block_on(async {
-        let door = Door::open(context).await?;
-        let plan = planned(&door, wish, args).await;
-        let plan = plan?;
-        if let Some(path) = out {
-            let text = serde_json::to_string_pretty(&plan)
-                .map_err(|error| Failure::caused("E-JSON", "cannot write the plan", &error))?;
-            ground::write_whole(path, &format!("{text}\n"))?;
-        }
-        shown(context, &ground.grids(), &plan)
-    })
+    let plan = plan_for(context, wish, args)?;
+    if let Some(path) = out {
+        let text = serde_json::to_string_pretty(&plan)
+            .map_err(|error| Failure::caused("E-JSON", "cannot write the plan", &error))?;
+        ground::write_whole(path, &format!("{text}\n"))?;
+    }
+    shown(context, &ground.grids(), &plan)
 }
 
 /// Carries out a plan that was written down before.
@@ -131,8 +152,9 @@ pub(crate) fn carry_out_plan(
     args: &ChangeArgs,
 ) -> Result<ExitCode, Failure> {
     connect::runtime()?.block_on(async {
-        let door = Door::open(context).await?;
+        let door = Door::open(context, args.alone).await?;
         let result = done(context, &door, &ground.grids(), plan, args).await;
+        door.close().await;
         result
     })
 }

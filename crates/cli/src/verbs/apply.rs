@@ -7,10 +7,12 @@ use std::process::ExitCode;
 
 use api::{PLAN_FORMAT, PlanDocument};
 use clap::Args;
+use model::Step;
 
 use crate::changing::file::FileArgs;
 use crate::changing::ground::read_text;
-use crate::changing::{ChangeArgs, Ground, carry_out, carry_out_plan};
+use crate::changing::hooks::{Changes, Hooks, HooksArgs};
+use crate::changing::{ChangeArgs, Ground, carry_out_plan, plan_for};
 use crate::{Context, Exit, Failure};
 
 /// Options of `apply`.
@@ -35,6 +37,9 @@ pub(crate) struct ApplyArgs {
     /// Which file
     #[command(flatten)]
     file: FileArgs,
+    /// Programs that mig-parted's users run around a change
+    #[command(flatten)]
+    hooks: HooksArgs,
     /// Leave the GPUs to migd afterwards: it may change the layout again
     #[arg(long)]
     no_fix: bool,
@@ -49,13 +54,28 @@ pub(crate) struct ApplyArgs {
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &ApplyArgs) -> Result<ExitCode, Failure> {
     let change = ChangeArgs { yes: args.change.yes || args.boot, ..args.change.clone() };
+    let hooks = Hooks::read(context, &args.hooks)?;
     let ground = Ground::read(context)?;
-    match &args.plan {
-        Some(path) => carry_out_plan(context, &ground, &written(path)?, &change),
+    let plan = match &args.plan {
+        Some(path) => written(path)?,
         None => {
             let wish = args.file.wish(context, &ground, "apply", !args.no_fix)?;
-            carry_out(context, &ground, wish, &change)
+            plan_for(context, wish, &change)?
         }
+    };
+    let work = || carry_out_plan(context, &ground, &plan, &change);
+    if change.dry_run || (plan.is_blocked() && !plan.wait_idle) {
+        return work();
+    }
+    hooks.around(context, &args.file, changes(&plan), work)
+}
+
+fn changes(plan: &PlanDocument) -> Changes {
+    let any = |is: fn(&Step) -> bool| plan.gpus.iter().flat_map(|gpu| &gpu.steps).any(is);
+    let mode = |step: &Step| matches!(step, Step::SetMigMode { .. } | Step::ResetGpu { .. });
+    Changes {
+        mode: any(mode),
+        layout: any(|step| !matches!(step, Step::SetMigMode { .. } | Step::ResetGpu { .. })),
     }
 }
 

@@ -15,6 +15,10 @@ use model::Millis;
 use crate::context::{Machine, SIMULATE};
 use crate::{Context, Exit, Failure, autostart, configuration, connect};
 
+/// Names of the sockets of a daemon that runs for one command.
+pub(crate) const SOCKET: &str = "migd.sock";
+const ADMIN_SOCKET: &str = "admin.sock";
+
 /// Options of `daemon`.
 #[derive(Debug, Args)]
 #[command(
@@ -53,6 +57,9 @@ pub(crate) struct DaemonArgs {
     /// Leave after so long without leases, queue or callers
     #[arg(long, value_name = "T", hide = true)]
     pub(crate) leave_when_idle: Option<Millis>,
+    /// Run for one command, with sockets in this folder, until standard input ends
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) passive: Option<PathBuf>,
     /// Leave the session of the terminal first
     #[arg(long, hide = true)]
     pub(crate) detached: bool,
@@ -81,12 +88,20 @@ pub(crate) fn run(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fail
         context.library()?;
     }
     let keys = &config.config.daemon;
+    let (socket, admin_socket) = match &args.passive {
+        Some(folder) => (folder.join(SOCKET), folder.join(ADMIN_SOCKET)),
+        None => (
+            keys.socket.clone().unwrap_or_else(|| places.socket()),
+            keys.admin_socket.clone().unwrap_or_else(|| places.admin_socket()),
+        ),
+    };
     let options = Options {
         gpus,
         state_dir: places.state_dir().to_path_buf(),
-        socket: keys.socket.clone().unwrap_or_else(|| places.socket()),
-        admin_socket: keys.admin_socket.clone().unwrap_or_else(|| places.admin_socket()),
-        shared,
+        socket,
+        admin_socket,
+        shared: shared && args.passive.is_none(),
+        passive: args.passive.is_some(),
         leave_when_idle: args.leave_when_idle.map(span),
         config,
         sources,
@@ -115,7 +130,7 @@ fn sources(context: &Context, args: &DaemonArgs) -> Result<Sources, Failure> {
     let mut sources = Sources::default();
     if args.auto_mig {
         sources.flag("--auto-mig", "daemon.auto_mig", "true".to_owned());
-    } else if matches!(context.machine()?, Machine::Simulated(_)) {
+    } else if args.passive.is_none() && matches!(context.machine()?, Machine::Simulated(_)) {
         sources.flag("--simulate", "daemon.auto_mig", "true".to_owned());
     }
     if context.options.shared {

@@ -4,16 +4,21 @@
 
 pub(crate) mod access;
 pub(crate) mod apply;
+pub(crate) mod assert;
 pub(crate) mod audit;
 pub(crate) mod book;
 pub(crate) mod cancel;
 pub(crate) mod change;
+pub(crate) mod checkpoint;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod convert;
 pub(crate) mod create;
 pub(crate) mod daemon;
 pub(crate) mod destroy;
 pub(crate) mod events;
+pub(crate) mod export;
+pub(crate) mod generate_config;
 pub(crate) mod gpu;
 pub(crate) mod gpus;
 pub(crate) mod held;
@@ -55,6 +60,12 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Plan(args) => plan::run(context, &args),
         Command::Apply(args) => apply::run(context, &args),
         Command::Change(args) => change::run(context, &args),
+        Command::Assert(args) => assert::run(context, &args),
+        Command::Export(args) => export::run(context, &args),
+        Command::Checkpoint(args) => checkpoint::keep(context, &args),
+        Command::Restore(args) => checkpoint::restore(context, &args),
+        Command::GenerateConfig(args) => generate_config::run(context, &args),
+        Command::Convert(args) => convert::run(context, &args),
         Command::Profiles(args) => profiles::run(context, &args),
         Command::Run(args) => run::run(context, args),
         Command::Shell(args) => shell::run(context, args),
