@@ -24,7 +24,13 @@ pub fn read(text: &str) -> Result<Document, Faults> {
     let has = |keys: [&str; 2]| pairs.iter().find(|pair| keys.contains(&pair.key.as_str()));
     let document = match (has(["schema", "layouts"]), has(["version", "mig-configs"])) {
         (Some(ours), Some(theirs)) => return Err(both(ours, theirs, findings)),
-        (Some(_), None) => own::read::document(pairs, &mut findings),
+        (Some(_), None) => {
+            // mig-parted's readers always took double keys and further documents; ours never did.
+            for odd in std::mem::take(&mut findings.warnings) {
+                findings.refuse(odd.at, odd.what, odd.instead);
+            }
+            own::read::document(pairs, &mut findings)
+        }
         (None, _) => mig_parted::read::document(pairs, &mut findings),
     };
     let (document, warnings) = findings.finish(document)?;

@@ -86,6 +86,11 @@ fn mistakes_are_refused_with_their_place_and_what_to_write() {
             layout("gpus: all\ninstances: [{profile: 3g.20gb, compute: [c]}]"),
             "5:48: a compute instance is the text \"c\"",
         ),
+        (
+            layout("gpus: all\nmig: on\nmig: off"),
+            "6:7: `mig` stands here and at line 5 of the same map",
+        ),
+        (layout("gpus: all\nmig: on") + "---\nschema: migd/v1\n", "6:1: a second YAML document"),
         // What takes a machine.
         (
             layout("gpus: all\ninstances: [3g.20gb@1]"),

@@ -19,6 +19,9 @@ impl Chance {
     }
 }
 
+/// Machines of three GPUs for each board: a hundred layouts.
+const ROUNDS: usize = 34;
+
 /// Compute instances for a GPU instance: all of it, none, or parts at their places.
 fn inside(
     profile: &GpuInstanceProfile,
@@ -74,7 +77,7 @@ pub(crate) fn random_gpu(board: &str, index: u32, chance: &mut Chance, empty: bo
 fn our_own_export_says_every_place_of_every_board() {
     let mut chance = Chance(4);
     for board in catalog::boards() {
-        for round in 0..20 {
+        for round in 0..ROUNDS {
             let mut gpus: Vec<GpuSnapshot> =
                 (0..3).map(|index| random_gpu(board.id, index, &mut chance, true)).collect();
             if round % 3 == 0 {
@@ -118,7 +121,7 @@ fn exact(document: &layout_file::Document, node: &model::NodeSnapshot) {
 fn an_export_for_mig_parted_counts_every_device_of_every_board() {
     let mut chance = Chance(5);
     for board in catalog::boards() {
-        for round in 0..20 {
+        for round in 0..ROUNDS {
             let mut gpus: Vec<GpuSnapshot> =
                 (0..3).map(|index| random_gpu(board.id, index, &mut chance, false)).collect();
             gpus.push(plain_gpu(3));
