@@ -45,7 +45,7 @@ impl Fit {
 }
 
 /// The best way to have exactly `wanted` in a GPU instance in which `lying` is: the most stay, then
-/// the most places are left for others, then the lowest places are taken. `None` where no way keeps
+/// the most places are left for others, then the largest lie lowest. `None` where no way keeps
 /// what must stay.
 pub(super) fn fit(
     profile: &GpuInstanceProfile,
@@ -61,7 +61,8 @@ pub(super) fn fit(
     let (_, chosen) = search.best?;
     let kept: Vec<bool> = lying.iter().map(|one| chosen.contains(&one.place)).collect();
     let there = |place: &PlacedCompute| lying.iter().any(|one| one.place == *place);
-    let made = chosen.into_iter().filter(|place| !there(place)).collect();
+    let mut made: Vec<PlacedCompute> = chosen.into_iter().filter(|p| !there(p)).collect();
+    made.sort_unstable();
     Some(Fit { kept, made })
 }
 
@@ -117,8 +118,17 @@ impl Search<'_> {
         let count = self.lying.iter().filter(kept).count();
         let order = (Reverse(count), Reverse(self.freedom()));
         let mut chosen = self.stack.clone();
-        chosen.sort_unstable();
-        if self.best.as_ref().is_none_or(|best| (order, &chosen) < (best.0, &best.1)) {
+        // The large ones lie lowest: aligned, as every driver takes them.
+        let size = |place: &PlacedCompute| Reverse(place.placement.size);
+        chosen.sort_unstable_by_key(|place| (size(place), place.placement.start, place.profile));
+        let rank = |chosen: &[PlacedCompute]| -> Vec<_> {
+            let places = chosen.iter();
+            places.map(|p| (size(p), p.placement.start, p.profile)).collect()
+        };
+        let better = |best: &(Order, Vec<PlacedCompute>)| {
+            order < best.0 || order == best.0 && rank(&chosen) < rank(&best.1)
+        };
+        if self.best.as_ref().is_none_or(better) {
             self.best = Some((order, chosen));
         }
     }

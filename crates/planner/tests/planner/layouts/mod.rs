@@ -2,6 +2,7 @@
 //! not over placements of what is wanted.
 
 mod computes;
+mod mig_parted;
 mod oracle;
 mod pairs;
 mod words;

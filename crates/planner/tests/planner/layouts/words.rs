@@ -409,3 +409,31 @@ fn a_mode_is_taken_back() {
     assert_eq!(back(ON, ON, &[(part(ONE, 0, 1), Who::Warm)]), 3);
     assert_eq!(back(OFF, OFF, &[]), 0);
 }
+
+/// The vendor's two examples of several compute instances, and the names the report gives them.
+#[test]
+fn several_compute_instances_are_made_and_named() {
+    let empty = machine(&[]);
+    let three = computes(THREE, &[(0, None), (0, None), (0, None)]);
+    let two_and_one = computes(THREE, &[(0, None), (1, None)]);
+    let desired = DesiredGpu::Exactly(vec![three, two_and_one]);
+    let (words, report) = steps(&empty, &desired, &Rules::default());
+    assert_eq!(words.len(), 7);
+    let names = report.with_fate(Fate::Comes).map(|instance| {
+        let computes = instance.computes.iter();
+        let computes: Vec<_> = computes.map(|c| format!("{}@{}", c.name, c.placement)).collect();
+        format!("{}@{}: {}", instance.name, instance.placement, computes.join(", "))
+    });
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        [
+            "3g.20gb@0:4: 1c.3g.20gb@0:1, 1c.3g.20gb@1:1, 1c.3g.20gb@2:1",
+            "3g.20gb@4:4: 2c.3g.20gb@0:2, 1c.3g.20gb@2:1",
+        ]
+    );
+    let single = DesiredGpu::Exactly(vec![one(THREE), one(TWO), one(ONE)]);
+    let (_, report) = steps(&empty, &single, &Rules::default());
+    let devices = report.instances.iter().flat_map(|i| &i.computes).map(|c| c.name.clone());
+    let devices: BTreeSet<String> = devices.collect();
+    assert_eq!(devices.into_iter().collect::<Vec<_>>(), ["1g.5gb", "2g.10gb", "3g.20gb"]);
+}
