@@ -9,7 +9,7 @@ use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Purpose, Timestamp};
 use crate::claim::Claim;
 use crate::command::World;
 use crate::event::{EndReason, SliceTarget};
-use crate::lifecycle::{HeldUp, NoticeReason};
+use crate::lifecycle::NoticeReason;
 use crate::request::RequestSpec;
 use crate::state::{Lease, Phase, SliceKey, SliceUse, Stage, State};
 
@@ -48,7 +48,6 @@ pub(crate) fn owner(state: &State, gpu: &GpuUuid, part: PlacedProfile) -> Owner 
     match state.slices.get(&key).map(|record| record.used) {
         Some(SliceUse::Leased(lease)) => Owner::Lease(lease),
         Some(SliceUse::InPlan(_)) => promised().map_or(Owner::Change, Owner::Lease),
-        Some(SliceUse::Warm { .. }) if is_held_up(state, &key) => Owner::Stranger,
         Some(SliceUse::Warm { since }) => Owner::Visitor { since },
         None => {
             let steps = state.plans.values().flat_map(|open| &open.plan.steps);
@@ -58,17 +57,11 @@ pub(crate) fn owner(state: &State, gpu: &GpuUuid, part: PlacedProfile) -> Owner 
             };
             match promised() {
                 Some(lease) => Owner::Lease(lease),
-                None if changing() && !is_held_up(state, &key) => Owner::Change,
+                None if changing() => Owner::Change,
                 None => Owner::Stranger,
             }
         }
     }
-}
-
-/// Whether somebody was found there who has no right to it, and nobody knows for how long.
-fn is_held_up(state: &State, key: &SliceKey) -> bool {
-    let held = |held: &HeldUp| held.gpu == key.gpu && held.place == Some(key.placement);
-    state.queue().any(|lease| lease.held_up.iter().any(held))
 }
 
 /// From the end of a lease to the proof that its places are empty, at the most.
@@ -118,8 +111,25 @@ pub(crate) fn of_request(
     Some(end.plus(world.policy.grace).plus(PROOF))
 }
 
-/// When a lease leaves its places probably: when its owner thinks, else at its limit, else after as
-/// long again as it has been there.
+/// The length of a lease that nobody said anything about.
+const UNKNOWN_LENGTH: Millis = Millis::from_secs(3600);
+
+/// How long a lease lasts, by what its owner said: as long as he thinks; else half of the limit he
+/// named, because people name limits with as much again to spare (so every study of batch systems
+/// since Mu'alem and Feitelson, 2001). A limit that is the tenant's default or the
+/// longest there is says nothing.
+pub(crate) fn length(world: &World<'_>, spec: &RequestSpec) -> Millis {
+    let rules = world.policy.tenant(&spec.tenant);
+    let named =
+        spec.time.filter(|_| spec.time != rules.default_time && spec.time != rules.max_time);
+    let half = named.map(|limit| Millis::new(limit.get() / 2));
+    let length = spec.expect.or(half).unwrap_or(UNKNOWN_LENGTH);
+    spec.time.map_or(length, |limit| length.min(limit))
+}
+
+/// When a lease leaves its places probably: when it has lasted as long as such leases do; if it has
+/// already, after as long again as it has been there; when it is taken, if it was warned for not
+/// being used.
 pub(crate) fn likely(state: &State, world: &World<'_>, lease: &Lease) -> Timestamp {
     let now = world.now;
     let latest = latest(state, world, lease);
@@ -128,15 +138,16 @@ pub(crate) fn likely(state: &State, world: &World<'_>, lease: &Lease) -> Timesta
             let soon = matches!(reason, EndReason::Released | EndReason::HolderDied);
             if soon { now.plus(PROOF) } else { latest.unwrap_or(now.plus(PROOF)) }
         }
-        Phase::Queued | Phase::Granting { .. } => {
-            let length = lease.spec.expect.or(lease.spec.time);
-            now.plus(length.unwrap_or(Millis::from_secs(3600)))
-        }
+        Phase::Queued | Phase::Granting { .. } => now.plus(length(world, &lease.spec)),
         Phase::Active { since } => {
             let held = now.since(*since);
-            let expected = lease.spec.expect.map(|expect| since.plus(expect));
-            let again = || now.plus(held.max(GRANT));
-            expected.filter(|at| *at > now).or(latest).unwrap_or_else(again)
+            let expected = since.plus(length(world, &lease.spec));
+            let end = if expected > now { expected } else { now.plus(held.max(GRANT)) };
+            let taken = lease
+                .notice
+                .as_ref()
+                .filter(|notice| matches!(notice.reason, NoticeReason::Idle { .. }));
+            taken.map_or(end, |notice| end.min(notice.until))
         }
     };
     latest.map_or(guess, |latest| guess.min(latest)).max(now)

@@ -27,9 +27,6 @@ use crate::state::{Lease, Phase, State};
 /// much there is to do and how much of it at once.
 const TRIES: usize = 60;
 
-/// The length of a lease that nobody said anything about.
-const UNKNOWN_LENGTH: Millis = Millis::from_secs(3600);
-
 /// Tells requests that began to wait when they will start, and those again to which that could not
 /// be kept.
 pub(crate) fn tell(draft: &mut Draft<'_>) {
@@ -188,10 +185,6 @@ fn fewest_units(tables: &GeometryTables, profile: GpuInstanceProfileId) -> u32 {
     1
 }
 
-fn length(spec: &RequestSpec) -> Millis {
-    spec.expect.or(spec.time).unwrap_or(UNKNOWN_LENGTH)
-}
-
 /// The start if everybody leaves when their owners think, and those before it go first.
 fn likely(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> {
     let mut pass = Pass::new(state, world);
@@ -247,7 +240,7 @@ fn likely(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> 
             if other.id == lease.id {
                 return Some(now);
             }
-            let until = now.plus(length(&other.spec));
+            let until = now.plus(ends::length(world, &other.spec));
             for choice in &choices {
                 rooms[choice.room].take(choice);
                 ends.push((until, choice.room, choice.part));
@@ -276,7 +269,7 @@ fn by_work(
     });
     let before = waiting.iter().filter(|(other, _)| other.id != lease.id).map(|(other, want)| {
         let share = quota::asked(world, &other.spec, want, &rooms).least.share;
-        u128::from(share) * u128::from(length(&other.spec).get())
+        u128::from(share) * u128::from(ends::length(world, &other.spec).get())
     });
     let work: u128 = held.chain(before).sum();
     let time = work / u128::from(WHOLE) / usable.max(1);

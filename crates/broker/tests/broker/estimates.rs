@@ -52,6 +52,38 @@ fn without_limits_the_latest_start_is_unknown_and_the_likely_one_is_not() {
 }
 
 #[test]
+fn people_name_limits_with_as_much_again_to_spare() {
+    let mut rig = Rig::new(&["a30"]);
+    limited(&mut rig, 1, "4g.24gb", 7200);
+    let begun = rig.now;
+    let likely = |rig: &mut Rig| {
+        let waiting = rig.ask(2, "1g.6gb");
+        rig.lease(waiting).predicted.expect("told").likely.expect("known")
+    };
+    let hour = Millis::from_secs(3600);
+    assert_eq!(likely(&mut rig), begun.plus(hour));
+    rig.tick(Millis::from_secs(4500));
+    let soon = likely(&mut rig);
+    assert!(soon > begun.plus(Millis::from_secs(7200)), "as long again, though not past its limit");
+    assert!(soon <= begun.plus(Millis::from_secs(7260)));
+}
+
+#[test]
+fn a_limit_by_default_says_nothing_of_a_lease() {
+    let day = Some(Millis::from_secs(24 * 3600));
+    let default_tenant = TenantRules { default_time: day, ..TenantRules::default() };
+    let policy = Policy { default_tenant, ..Policy::default() };
+    let mut rig = Rig::with(Machine::new(&["a30"]), policy);
+    rig.ask(1, "4g.24gb");
+    let begun = rig.now;
+    rig.tick(Millis::from_secs(3 * 3600));
+    let waiting = rig.ask(2, "1g.6gb");
+    let said = rig.lease(waiting).predicted.expect("told");
+    assert_eq!(said.likely, Some(begun.plus(Millis::from_secs(6 * 3600))));
+    assert!(said.not_later_than > Some(begun.plus(Millis::from_secs(24 * 3600))));
+}
+
+#[test]
 fn an_idle_lease_in_the_way_is_named_as_idle() {
     let mut rig = Rig::new(&["a30"]);
     let holder = rig.ask(1, "4g.24gb");
