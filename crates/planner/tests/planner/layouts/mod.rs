@@ -2,6 +2,7 @@
 //! not over placements of what is wanted.
 
 mod computes;
+mod hardware;
 mod mig_parted;
 mod oracle;
 mod pairs;
