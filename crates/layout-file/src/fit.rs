@@ -20,7 +20,10 @@ pub(crate) fn board_holds(geometry: &Geometry, wanted: &[Wanted<'_>]) -> bool {
         let same = free.iter().filter(|other| other.id == profile.id).count();
         u32::try_from(same).is_ok_and(|same| same > profile.max_instances)
     };
-    !free.iter().any(too_many) && place_all(geometry, &placed, &free, 0)
+    let units: u32 = wanted.iter().map(|(profile, _)| u32::from(profile.size.get())).sum();
+    units <= u32::from(geometry.grid.get())
+        && !free.iter().any(too_many)
+        && place_all(geometry, &placed, &free, 0)
 }
 
 /// The layout of those that have a place.

@@ -2,6 +2,19 @@
 //!
 //! Text in, values out, and back: [`read`] gives a [`Document`], [`resolve`] says what it means on
 //! one machine. Must never touch a file, the environment or a GPU.
+//!
+//! ```
+//! use layout_file::{Schema, Syntax, convert, read, write};
+//!
+//! let text = "version: v1\nmig-configs:\n  a: [{devices: all, mig-enabled: true, \
+//!             mig-devices: {1g.5gb: 7, 1g.5gb: 6}}]";
+//! let document = read(text)?;
+//! assert!(document.warnings[0].to_string().starts_with("3:66: `1g.5gb` stands here and at line 3"));
+//! let ours = convert(&document, Schema::Own, None);
+//! assert!(write(&ours.document, Syntax::Yaml).starts_with("schema: migd/v1\nlayouts:\n  a:\n"));
+//! assert!(ours.notes.is_empty());
+//! # Ok::<(), layout_file::Faults>(())
+//! ```
 
 mod checkpoint;
 mod compare;

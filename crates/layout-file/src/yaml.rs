@@ -14,8 +14,9 @@ use crate::tree::{Node, Pair, Value, insert};
 const MAX_BYTES: usize = 1 << 20;
 /// The deepest nesting; what is written here needs seven levels.
 const MAX_DEPTH: usize = 64;
-/// The most nodes, those from aliases included.
-const MAX_NODES: usize = 100_000;
+/// The most nodes, those from aliases included. The longest file that mig-parted ships has a
+/// thousand.
+const MAX_NODES: usize = 20_000;
 
 /// Reads the first document of `text`; later ones and double keys are warned of.
 ///

@@ -95,6 +95,45 @@ proptest! {
     }
 }
 
+/// What costs most: the most of every profile at once, in every form. A search without a bound
+/// would not end.
+#[test]
+fn the_most_of_everything_is_answered_at_once() {
+    for board in model::catalog::boards() {
+        let node = crate::machine::alike(board.id, 1);
+        let geometry = board.geometry();
+        let counts = |number: fn(&model::GpuInstanceProfile) -> u32| {
+            let lines = geometry.profiles.iter();
+            let lines = lines.map(|profile| format!("\"{}\": {}", profile.name, number(profile)));
+            lines.collect::<Vec<_>>().join(", ")
+        };
+        for counts in [counts(|profile| profile.max_instances), counts(|_| 1)] {
+            let theirs = format!(
+                "version: v1\nmig-configs: {{a: [{{devices: all, mig-enabled: true, mig-devices: {{{counts}}}}}]}}"
+            );
+            let ours = format!(
+                "schema: migd/v1\nlayouts: {{a: [{{gpus: all, instances: {{{counts}}}}}]}}"
+            );
+            for text in [theirs, ours] {
+                let document = read(&text).unwrap();
+                assert!(resolve(&document, None, &node).is_ok(), "{text}");
+            }
+        }
+    }
+    let keys: String = (0..9_000).map(|key| format!("k{key}: 1\n")).collect();
+    assert!(read(&keys).unwrap_err().0.len() > 8_000);
+}
+
+#[test]
+fn names_in_any_script_survive() {
+    let text = "{\"schema\":\"migd/v1\",\"layouts\":{\"\\ub0ae \u{1f600}\":[{\"gpus\":\"all\",\"mig\":true}]}}";
+    let document = read(text).unwrap();
+    assert_eq!(document.configs[0].name, "낮 😀");
+    for syntax in [Syntax::Yaml, Syntax::Json] {
+        assert_eq!(read(&write(&document, syntax)).unwrap().configs[0].name, "낮 😀");
+    }
+}
+
 #[test]
 fn deep_and_long_texts_are_refused() {
     for text in
