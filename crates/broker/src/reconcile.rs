@@ -99,26 +99,25 @@ fn try_again(draft: &mut Draft<'_>) {
 }
 
 /// GPUs whose snapshot can be believed: answered in full, and no plan of ours is at work there.
-fn believable(draft: &Draft<'_>) -> Vec<GpuSnapshot> {
+fn believable<'a>(draft: &Draft<'a>) -> Vec<&'a GpuSnapshot> {
     let at_work: Vec<&GpuUuid> =
         draft.state.plans.values().flat_map(crate::state::OpenPlan::gpus).collect();
-    let gpus = draft.world.observed.gpus.iter();
-    gpus.filter(|gpu| gpu.health == Health::Ok && !at_work.contains(&&gpu.uuid)).cloned().collect()
+    let world = draft.world;
+    let gpus = world.observed.gpus.iter();
+    gpus.filter(|gpu| gpu.health == Health::Ok && !at_work.contains(&&gpu.uuid)).collect()
 }
 
 /// Ends what rests on slices that the driver no longer has.
 pub(crate) fn lose_missing(draft: &mut Draft<'_>) {
     for gpu in believable(draft) {
-        whole::lose_cut(draft, &gpu);
-        let records: Vec<(SliceKey, GrantedSlice, SliceUse)> = draft
-            .state
-            .slices
-            .iter()
-            .filter(|(key, _)| key.gpu == gpu.uuid)
-            .map(|(key, record)| (key.clone(), record.slice.clone(), record.used))
+        whole::lose_cut(draft, gpu);
+        let here = draft.state.slices.iter().filter(|(key, _)| key.gpu == gpu.uuid);
+        let changed: Vec<(SliceKey, String, SliceUse)> = here
+            .filter_map(|(key, record)| {
+                Some((key.clone(), difference(gpu, &record.slice)?, record.used))
+            })
             .collect();
-        for (key, slice, used) in records {
-            let Some(found) = difference(&gpu, &slice) else { continue };
+        for (key, found, used) in changed {
             draft.emit(Event::SliceGone { key, found: found.clone() });
             if let SliceUse::Leased(lease) = used {
                 lose_slice(draft, lease, EndReason::SliceLost(found));
@@ -173,7 +172,7 @@ pub(crate) fn sweep(draft: &mut Draft<'_>) {
         let mut doomed: BTreeMap<PlanId, Vec<GpuInstanceId>> = BTreeMap::new();
         for orphan in here {
             let due = orphan.attempts.is_none_or(|attempts| attempts.due() <= now);
-            match judge(draft, &gpu, &orphan) {
+            match judge(draft, gpu, &orphan) {
                 Fate::NotThere => draft.emit(Event::OrphanCleared { key: orphan.key }),
                 Fate::Keep(slice) => draft.emit(Event::SliceAdopted { slice }),
                 Fate::TakeAway(id) if due => doomed.entry(orphan.plan).or_default().push(id),
@@ -181,7 +180,7 @@ pub(crate) fn sweep(draft: &mut Draft<'_>) {
             }
         }
         for (plan, ids) in doomed {
-            if let Ok(plan) = planner::plan_retire(&gpu, &ids, Purpose::Rollback(plan)) {
+            if let Ok(plan) = planner::plan_retire(gpu, &ids, Purpose::Rollback(plan)) {
                 open_plan(draft, plan, Vec::new(), Vec::new(), Vec::new());
             }
         }
@@ -238,7 +237,7 @@ pub(crate) fn retire(draft: &mut Draft<'_>) {
         let mut stays = if drained { 0 } else { draft.world.policy.warm_ahead };
         let mut ids = Vec::new();
         let mut keys = Vec::new();
-        for (instance, used) in gpu.instances.iter().zip(uses(draft.state, &gpu)) {
+        for (instance, used) in gpu.instances.iter().zip(uses(draft.state, gpu)) {
             let key = SliceKey { gpu: gpu.uuid.clone(), placement: instance.placement };
             let idle = match draft.state.slices.get(&key).map(|record| record.used) {
                 Some(SliceUse::Warm { since }) => drained || since.plus(warm_for) <= now,
@@ -256,7 +255,7 @@ pub(crate) fn retire(draft: &mut Draft<'_>) {
         if ids.is_empty() {
             continue;
         }
-        if let Ok(plan) = planner::plan_retire(&gpu, &ids, Purpose::Retire) {
+        if let Ok(plan) = planner::plan_retire(gpu, &ids, Purpose::Retire) {
             open_plan(draft, plan, Vec::new(), keys, Vec::new());
         }
     }
@@ -276,10 +275,10 @@ fn prepare(draft: &mut Draft<'_>) {
         let out = draft.state.cordons.contains_key(&gpu.uuid)
             || draft.state.quarantine.contains_key(&gpu.uuid)
             || claims.gpus.contains(&gpu.uuid);
-        if !off || out || !whole::may_be_cut(draft, &gpu) {
+        if !off || out || !whole::may_be_cut(draft, gpu) {
             continue;
         }
-        let Ok(plan) = planner::plan_mode(&gpu, MigMode::Enabled, Purpose::Prepare) else {
+        let Ok(plan) = planner::plan_mode(gpu, MigMode::Enabled, Purpose::Prepare) else {
             continue;
         };
         draft.emit(Event::MaintenanceBegan { gpu: gpu.uuid.clone() });

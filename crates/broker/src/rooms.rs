@@ -60,11 +60,10 @@ pub fn uses(state: &State, gpu: &GpuSnapshot) -> Vec<Use> {
 
 fn use_of(state: &State, gpu: &GpuSnapshot, instance: &GpuInstance) -> Use {
     let key = SliceKey { gpu: gpu.uuid.clone(), placement: instance.placement };
-    let in_plan = state
-        .plans
-        .values()
-        .flat_map(|open| &open.plan.steps)
-        .any(|step| step.names(&gpu.uuid, instance.placement));
+    let in_plan = || {
+        let steps = state.plans.values().flat_map(|open| &open.plan.steps);
+        steps.into_iter().any(|step| step.names(&gpu.uuid, instance.placement))
+    };
     match state.slices.get(&key).filter(|record| record_matches(instance, &record.slice)) {
         Some(record) => match record.used {
             SliceUse::Leased(lease) => match state.lease(lease).map(|lease| &lease.phase) {
@@ -74,7 +73,7 @@ fn use_of(state: &State, gpu: &GpuSnapshot, instance: &GpuInstance) -> Use {
             SliceUse::Warm { .. } => Use::Warm,
             SliceUse::InPlan(_) => Use::Changing,
         },
-        None if in_plan || state.orphans.iter().any(|orphan| orphan.key == key) => Use::Changing,
+        None if in_plan() || state.orphans.iter().any(|orphan| orphan.key == key) => Use::Changing,
         None => Use::Foreign,
     }
 }

@@ -43,7 +43,7 @@ pub struct Usage(Arc<Figures>);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Figures {
-    charges: BTreeMap<Tenant, BTreeMap<Hour, Millis>>,
+    charges: BTreeMap<Tenant, Arc<BTreeMap<Hour, Millis>>>,
     demand: BTreeMap<u64, BTreeMap<ProfileName, u32>>,
 }
 
@@ -52,7 +52,7 @@ impl Usage {
     pub fn charge(&mut self, tenant: &Tenant, from: Timestamp, to: Timestamp, gpu_time: Millis) {
         let figures = Arc::make_mut(&mut self.0);
         let oldest = Hour::of(to).0.saturating_sub(KEPT_HOURS);
-        let hours = figures.charges.entry(tenant.clone()).or_default();
+        let hours = Arc::make_mut(figures.charges.entry(tenant.clone()).or_default());
         let held = u128::from(to.since(from).get().max(1));
         for hour in Hour::of(from).0.max(oldest)..=Hour::of(to).0 {
             let (begin, end) = (hour * MS_PER_HOUR, (hour + 1) * MS_PER_HOUR);
@@ -63,8 +63,11 @@ impl Usage {
             let charge = hours.entry(Hour(hour)).or_insert(Millis::new(0));
             *charge = Millis::new(charge.get().saturating_add(share));
         }
-        for hours in figures.charges.values_mut() {
-            hours.retain(|hour, _| hour.0 >= oldest);
+        let aged = |hours: &&mut Arc<BTreeMap<Hour, Millis>>| {
+            hours.first_key_value().is_some_and(|(hour, _)| hour.0 < oldest)
+        };
+        for hours in figures.charges.values_mut().filter(aged) {
+            Arc::make_mut(hours).retain(|hour, _| hour.0 >= oldest);
         }
         figures.charges.retain(|_, hours| !hours.is_empty());
     }
@@ -82,7 +85,8 @@ impl Usage {
     /// GPU time charged to a tenant, by the hour, oldest first. Leases that have not ended are not
     /// in it.
     pub fn of(&self, tenant: &Tenant) -> impl Iterator<Item = (Hour, Millis)> + '_ {
-        self.0.charges.get(tenant).into_iter().flatten().map(|(hour, charge)| (*hour, *charge))
+        let hours = self.0.charges.get(tenant).map(AsRef::as_ref);
+        hours.into_iter().flatten().map(|(hour, charge)| (*hour, *charge))
     }
 
     /// Tenants that were charged lately.

@@ -22,10 +22,16 @@ use crate::published::Published;
 use crate::recent::Recent;
 use crate::retention::Retention;
 use crate::settings::Settings;
+use crate::waiting::Waiting;
 
 /// Commands decided before one commit: enough to share the cost of a commit among a crowd, few
 /// enough that the first of them does not wait noticeably.
 const BATCH: usize = 64;
+/// From how many commands in one commit on there is a crowd, and how long a crowd's next commands
+/// are gathered: what a commit costs besides its commands is shared by more of them then, and nobody
+/// who calls alone waits for others.
+const CROWD: usize = 4;
+const GATHER: Duration = Duration::from_micros(500);
 /// How often time is looked at while something waits for it, and how often otherwise.
 const BRISK: Duration = Duration::from_millis(200);
 const CALM: Duration = Duration::from_secs(1);
@@ -95,6 +101,7 @@ pub(crate) struct Actor {
     pub(crate) planner: Planner,
     pub(crate) hands: Hands,
     pub(crate) publish: watch::Sender<Published>,
+    pub(crate) waiting: Waiting,
     pub(crate) revisions: BTreeMap<LeaseId, u64>,
     /// Leases that ended lately.
     pub(crate) recent: Recent,
@@ -105,6 +112,8 @@ pub(crate) struct Actor {
     pub(crate) retention: Retention,
     /// Whether something is known that the others have not been told.
     pub(crate) unpublished: bool,
+    /// Whether the last commit was that of a crowd.
+    pub(crate) crowded: bool,
 }
 
 impl Actor {
@@ -125,6 +134,9 @@ impl Actor {
             let mut batch = Vec::new();
             match inbox.recv_timeout(pause) {
                 Ok(first) => {
+                    if self.crowded {
+                        std::thread::sleep(GATHER);
+                    }
                     let more = std::iter::from_fn(|| inbox.try_recv().ok()).take(BATCH - 1);
                     let messages: Vec<Message> = std::iter::once(first).chain(more).collect();
                     for message in messages {
@@ -143,6 +155,7 @@ impl Actor {
                 batch.splice(0..0, unwritten.drain(..));
                 batch.push(Envelope::own(Command::Tick));
             }
+            self.crowded = batch.len() >= CROWD;
             unwritten.extend(self.decide_all(batch));
             let kept = self.settings.config.journal.retention;
             self.retention.turn(&mut self.journal, &self.state, kept, self.clock.now());
@@ -332,6 +345,7 @@ impl Actor {
         if self.unpublished || !recorded.is_empty() {
             self.publish.send_replace(self.picture(now));
             self.unpublished = false;
+            self.waiting.tell(recorded.iter().filter_map(|recorded| recorded.event.lease()));
         }
         Ok(())
     }

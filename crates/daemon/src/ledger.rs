@@ -19,6 +19,10 @@ const KEYS_LIVE: Duration = Duration::from_secs(3600);
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 /// The most calls that are written in one commit.
 const BATCH: usize = 256;
+/// From how many calls in one commit on there is a crowd, and how long a crowd's next calls are
+/// gathered for one.
+const CROWD: usize = 4;
+const GATHER: Duration = Duration::from_micros(500);
 
 /// The tokens by number.
 pub(crate) type Tokens = Arc<BTreeMap<u64, Arc<TokenRecord>>>;
@@ -92,7 +96,13 @@ impl Keeper {
         let (publish, tokens) = watch::channel(by_number(ledger.tokens()?));
         let (inbox, outbox) = channel();
         let desk = Desk { ledger, clock, audit_kept, publish, running: BTreeMap::new() };
-        std::thread::spawn(move || desk.serve(&outbox));
+        let thread = std::thread::Builder::new().name("ledger".to_owned());
+        let unusable = |error: std::io::Error| StoreError::Unusable {
+            path: path.to_owned(),
+            what: "kept",
+            reason: error.to_string(),
+        };
+        thread.spawn(move || desk.serve(&outbox)).map_err(unusable)?;
         Ok(Self { inbox, tokens })
     }
 
@@ -186,15 +196,20 @@ impl Desk {
     fn serve(mut self, outbox: &Receiver<Entry>) {
         self.tidy();
         let mut tidied = Instant::now();
+        let mut crowded = false;
         loop {
             match outbox.recv_timeout(TIDY_EVERY) {
                 Ok(first) => {
+                    if crowded {
+                        std::thread::sleep(GATHER);
+                    }
                     let more = std::iter::from_fn(|| outbox.try_recv().ok()).take(BATCH - 1);
                     let entries: Vec<Entry> = std::iter::once(first).chain(more).collect();
                     let mut batch = Batch::default();
                     for entry in entries {
                         self.take(entry, &mut batch);
                     }
+                    crowded = batch.ends.len() >= CROWD;
                     self.commit(batch);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -209,11 +224,9 @@ impl Desk {
 
     fn take(&mut self, entry: Entry, batch: &mut Batch) {
         match entry {
-            Entry::Begin { call, reply } => {
-                // The answer it asks for may be in this batch.
-                self.commit(std::mem::take(batch));
-                self.begin(call, reply);
-            }
+            // A call whose answer is in this batch still counts as being carried out: its like wait
+            // for the commit.
+            Entry::Begin { call, reply } => self.begin(call, reply),
             Entry::Finish(finished, reply) => {
                 let Finished { audit, key, answer } = *finished;
                 batch.audits.push(audit);

@@ -32,6 +32,7 @@ mod serve;
 mod settings;
 mod simulated;
 mod views;
+mod waiting;
 mod watch;
 mod windows;
 

@@ -40,6 +40,7 @@ use crate::retention::Retention;
 use crate::searcher::{self, Searcher};
 use crate::serve::{self, App, Doors, Edge, Guard, Hosts, NetworkDoor, Rates};
 use crate::settings::{self, Reloader, Settings};
+use crate::waiting::{LastBell, Waiting};
 use crate::watch::Watcher;
 use crate::windows::Windows;
 
@@ -176,8 +177,9 @@ async fn serve(
         .map_err(|source| DaemonError::System { what: "search for processes", source })?;
     let meter = Arc::clone(&hands.meter);
     observer::start(&hands, &observed);
+    let waiting = Waiting::default();
     let (published, mut actor) =
-        start_actor(options, opened, observed, hands, &clock, epoch, outbox);
+        start_actor(options, opened, observed, hands, &waiting, epoch, outbox)?;
     meter.follow(published.clone());
     take_over(&inbox, boot.clone(), numbers_from).await?;
     let edge = Edge::of(&options.config.config);
@@ -189,6 +191,7 @@ async fn serve(
     let app = App {
         inbox: inbox.clone(),
         published: published.clone(),
+        waiting,
         boot,
         clock: Arc::clone(&clock),
         simulated: machine.simulated.clone(),
@@ -314,10 +317,11 @@ fn start_actor(
     opened: Opened,
     observed: NodeSnapshot,
     hands: Hands,
-    clock: &Arc<DaemonClock>,
+    waiting: &Waiting,
     epoch: Arc<AtomicU64>,
     outbox: Receiver<Message>,
-) -> (watch::Receiver<Published>, ActorThread) {
+) -> Result<(watch::Receiver<Published>, ActorThread), DaemonError> {
+    let clock = Arc::clone(&hands.clock);
     let policy = settings::policy(&options.config.config, options.passive);
     let mut warnings = Vec::new();
     if let Some(aside) = &opened.set_aside {
@@ -354,23 +358,31 @@ fn start_actor(
         journal: opened.journal,
         observed: Arc::clone(&first.observed),
         policy: first.policy,
-        clock: Arc::clone(clock),
+        clock,
         planner: Planner::new(),
         hands,
         publish,
+        waiting: waiting.clone(),
         warnings: first.warnings,
         looks: Looks::new(epoch),
         settings: first.settings,
         retention: Retention::default(),
         unpublished: false,
+        crowded: false,
     };
     actor.learn_geometries(&first.observed);
     let (alive, ended) = oneshot::channel::<()>();
-    let thread = std::thread::spawn(move || {
+    let last = LastBell(waiting.clone());
+    let named = std::thread::Builder::new().name("actor".to_owned());
+    let thread = named.spawn(move || {
         let _alive = alive;
+        // After the actor and its pictures, so that whoever is woken sees that it has ended.
+        let _last = last;
         actor.serve(&outbox);
     });
-    (published, ActorThread { thread, ended })
+    let thread =
+        thread.map_err(|source| DaemonError::System { what: "start the actor", source })?;
+    Ok((published, ActorThread { thread, ended }))
 }
 
 /// Journals that this daemon took over, and has everything brought into agreement.

@@ -226,7 +226,8 @@ fn processes(users: &Users, seen: &[GpuProcess]) -> Vec<ProcessView> {
 
 /// Live requests and leases, by id.
 pub(crate) fn leases(published: &Published, by: Peer) -> Vec<LeaseView> {
-    let places = queue_places(published);
+    let waits = published.state.queue().next().is_some();
+    let places = if waits { queue_places(published) } else { BTreeMap::new() };
     let live = published.state.leases.values();
     live.map(|live| {
         let mut view = lease(published, live, by);
@@ -239,7 +240,10 @@ pub(crate) fn leases(published: &Published, by: Peer) -> Vec<LeaseView> {
 /// One live request or lease, with its place in the queue.
 pub(crate) fn live_lease(published: &Published, live: &Lease, by: Peer) -> LeaseView {
     let mut view = lease(published, live, by);
-    view.queue_position = queue_places(published).get(&live.id).copied();
+    // The order of service is found by going through everybody who waits.
+    if live.phase == Phase::Queued {
+        view.queue_position = queue_places(published).get(&live.id).copied();
+    }
     view
 }
 
@@ -285,9 +289,10 @@ fn lease(published: &Published, lease: &Lease, by: Peer) -> LeaseView {
         Phase::Active { .. } => (LeaseState::Active, None),
         Phase::Ending { reason, .. } => (LeaseState::Ending, Some(reason)),
     };
-    let forecast = broker::forecast(&published.state.usage, published.now);
-    let waits_for = (state == LeaseState::Queued)
-        .then(|| broker::explain(&published.state, &published.world(&forecast), lease));
+    let waits_for = (state == LeaseState::Queued).then(|| {
+        let forecast = broker::forecast(&published.state.usage, published.now);
+        broker::explain(&published.state, &published.world(&forecast), lease)
+    });
     LeaseView {
         id: lease.id,
         name: lease.spec.name.clone(),

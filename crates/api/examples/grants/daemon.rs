@@ -54,13 +54,9 @@ impl Daemon {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))
     }
 
-    /// Time on cores so far; in clock ticks of 10 ms.
+    /// Its time on cores so far, in user and kernel.
     pub(crate) fn cpu(&self) -> Result<Duration, Failed> {
-        let stat = self.read("stat")?;
-        let (_, fields) = stat.rsplit_once(')').ok_or("an odd stat")?;
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_millis(ticks * 10))
+        cpu(&self.read("stat")?)
     }
 
     pub(crate) fn resident_mib(&self) -> Result<f64, Failed> {
@@ -104,6 +100,19 @@ impl Daemon {
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.child.wait();
     }
+}
+
+/// The clients' time on cores so far: they are this process.
+pub(crate) fn own_cpu() -> Result<Duration, Failed> {
+    cpu(&std::fs::read_to_string("/proc/self/stat")?)
+}
+
+/// Clock ticks of 10 ms.
+fn cpu(stat: &str) -> Result<Duration, Failed> {
+    let (_, fields) = stat.rsplit_once(')').ok_or("an odd stat")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 impl Drop for Daemon {

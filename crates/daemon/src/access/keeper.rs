@@ -12,6 +12,7 @@ use host::access::{Change, Wanted, set};
 use host::nodes::{Access as Setting, InstancePath};
 use model::NodeSnapshot;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{
     Access, BrokenGlass, Inner, Suspect, audit, holders, instances_of, mode_name, wanted_on,
@@ -22,10 +23,14 @@ use crate::published::Published;
 
 /// How often everything is looked at.
 const EVERY: Duration = Duration::from_secs(5);
+/// The least time between two looks at what changed: a busy machine has hundreds of changes a
+/// second, and a look may write files. The first change after a pause is looked at at once.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs until the daemon ends.
 pub(super) async fn run(access: Arc<Access>, mut published: watch::Receiver<Published>) {
     let mut all = tokio::time::interval(EVERY);
+    let mut rested = Instant::now();
     loop {
         let whole = tokio::select! {
             changed = published.changed() => match changed {
@@ -34,12 +39,14 @@ pub(super) async fn run(access: Arc<Access>, mut published: watch::Receiver<Publ
             },
             _ = all.tick() => true,
         };
+        tokio::time::sleep_until(rested).await;
         published.borrow_and_update();
         let (access, look) = (Arc::clone(&access), published.clone());
         let done = tokio::task::spawn_blocking(move || access.keep(&look, whole)).await;
         if let Err(error) = done {
             tracing::error!(%error, "the keeper of the nodes broke down and goes on");
         }
+        rested = Instant::now() + PAUSE;
     }
 }
 

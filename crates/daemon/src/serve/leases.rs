@@ -14,6 +14,7 @@ use broker::{Command, Event, Holder, Lease, Peer, Phase, Reply};
 use host::Users;
 use model::LeaseId;
 use serde::Deserialize;
+use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use crate::published::Published;
@@ -176,13 +177,8 @@ impl Patience {
         if is_settled(&published) {
             return Ok(published);
         }
-        let mut news = app.published.clone();
-        let patience = Duration::from_millis(patience).min(PATIENCE_MAX);
-        match tokio::time::timeout(patience, news.wait_for(is_settled)).await {
-            Ok(Ok(now)) => Ok(now.clone()),
-            Ok(Err(_)) => Err(Failure::ending()),
-            Err(_) => Ok(app.picture()),
-        }
+        let until = Instant::now() + Duration::from_millis(patience).min(PATIENCE_MAX);
+        app.once(id, until, is_settled).await
     }
 }
 
@@ -212,26 +208,13 @@ pub(super) async fn read(
     Params(since): Params<Since>,
 ) -> Result<Json<LeaseView>, Failure> {
     let by = caller.peer();
-    let patience = Duration::from_millis(since.wait_ms.unwrap_or(0)).min(PATIENCE_MAX);
-    let mut news = app.published.clone();
-    let deadline = tokio::time::Instant::now() + patience;
-    loop {
-        if is_news(&news.borrow_and_update(), &name, since.after) {
-            return Ok(Json(view(&app, &name, by).await?));
-        }
-        match tokio::time::timeout_at(deadline, news.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(Failure::ending()),
-            Err(_) => return Ok(Json(view(&app, &name, by).await?)),
-        }
+    // A name leads to a lease that is there already: nothing is waited for.
+    if let (Ok(id), Some(seen)) = (name.parse::<LeaseId>(), since.after) {
+        let patience = Duration::from_millis(since.wait_ms.unwrap_or(0)).min(PATIENCE_MAX);
+        let is_news = |now: &Published| now.revisions.get(&id).is_none_or(|now| *now > seen);
+        app.once(id, Instant::now() + patience, is_news).await?;
     }
-}
-
-/// Whether there is more to tell of a lease than whoever asks has seen. Cheap: many wait at once.
-fn is_news(published: &Published, name: &str, seen: Option<u64>) -> bool {
-    let Ok(id) = name.parse::<LeaseId>() else { return true };
-    let revision = published.revisions.get(&id);
-    seen.is_none_or(|seen| revision.is_none_or(|revision| *revision > seen))
+    Ok(Json(view(&app, &name, by).await?))
 }
 
 /// The lease a mutating path names; acting on another user's is the broker's to refuse.

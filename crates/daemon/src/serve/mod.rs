@@ -45,7 +45,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
 use broker::{Command, Reply};
 use host::DaemonClock;
-use model::{BootId, Uid};
+use model::{BootId, LeaseId, Uid};
 use store::{Reader, StoreError};
 use tokio::sync::{Mutex, oneshot, watch};
 use utoipa::openapi::path::PathItem;
@@ -55,6 +55,7 @@ use utoipa_axum::routes;
 use crate::access::Access;
 use crate::actor::{Envelope, Message};
 use crate::published::Published;
+use crate::waiting::Waiting;
 
 pub(crate) use caller::Caller;
 pub(crate) use edge::Edge;
@@ -75,6 +76,8 @@ pub(crate) const BODY_MAX: usize = 64 * 1024;
 pub(crate) struct App {
     pub(crate) inbox: Sender<Message>,
     pub(crate) published: watch::Receiver<Published>,
+    /// Those who wait for a lease.
+    pub(crate) waiting: Waiting,
     pub(crate) boot: BootId,
     pub(crate) clock: Arc<DaemonClock>,
     pub(crate) simulated: Option<String>,
@@ -122,8 +125,33 @@ impl App {
         Ok(answer.await.map_err(|_| Failure::ending())??)
     }
 
+    /// The first picture in which something is so about a lease, or the newest one when it is late.
+    pub(crate) async fn once(
+        &self,
+        lease: LeaseId,
+        until: tokio::time::Instant,
+        is_so: impl Fn(&Published) -> bool,
+    ) -> Result<Published, Failure> {
+        let waiter = self.waiting.join(lease);
+        loop {
+            let news = waiter.news();
+            {
+                let now = self.published.borrow();
+                if is_so(&now) {
+                    return Ok(now.clone());
+                }
+            }
+            if self.published.has_changed().is_err() {
+                return Err(Failure::ending());
+            }
+            if tokio::time::timeout_at(until, news).await.is_err() {
+                return Ok(self.picture());
+            }
+        }
+    }
+
     /// What the processes of a lease carry in their environment.
-    pub(crate) fn lease_key(&self, lease: model::LeaseId) -> String {
+    pub(crate) fn lease_key(&self, lease: LeaseId) -> String {
         crate::holders::lease_key(&self.socket, lease)
     }
 

@@ -1,7 +1,7 @@
-//! Prints what a placement decision costs, on a fleet of a hundred GPUs and of a million.
+//! Prints what a placement decision costs on fleets of a hundred GPUs to a million, by each policy in
+//! the same run.
 //!
-//! Run it optimised: `cargo run --release -p planner --example decisions`. Asserts nothing about
-//! time.
+//! `cargo bench -p planner --bench decisions`. Must never assert anything about time.
 #![allow(clippy::print_stdout, reason = "printing the figures is all this program does")]
 
 use std::collections::VecDeque;
@@ -60,10 +60,10 @@ impl Fleet {
     }
 
     /// One request; the nanoseconds its decision took.
-    fn arrive(&mut self) -> u64 {
+    fn arrive(&mut self, policy: Policy) -> u64 {
         let profile = GpuInstanceProfileId::new(MIX[self.random() % MIX.len()]);
         let start = Instant::now();
-        let choice = self.census.choose(Policy::Scar, &[Some(profile)]);
+        let choice = self.census.choose(policy, &[Some(profile)]);
         let taken = start.elapsed().as_nanos() as u64;
         if let Some(choice) = choice {
             self.change(choice.gpu, |parts| parts.push(choice.part));
@@ -112,6 +112,41 @@ fn rooms(geometry: &Arc<Geometry>) -> Vec<Room> {
     (0..8).map(room).collect()
 }
 
+/// The value at a share of all, ascending.
+fn at(taken: &[u64], share: f64) -> u64 {
+    let index = (taken.len() as f64 * share) as usize;
+    taken.get(index.min(taken.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+/// Decisions on fleets of three sizes, by each policy.
+fn fleets(tables: &Arc<GeometryTables>) {
+    for gpus in [100, 10_000, 1_000_000] {
+        let mut baseline = 0;
+        for policy in [Policy::FirstFit, Policy::BestFit, Policy::Scar] {
+            let mut fleet = Fleet::new(tables, gpus);
+            for _ in 0..gpus * 3 {
+                fleet.arrive(policy);
+            }
+            let decide = |_| {
+                fleet.leave();
+                fleet.arrive(policy)
+            };
+            let mut taken: Vec<u64> = (0..100_000).map(decide).collect();
+            taken.sort_unstable();
+            let (median, last) = (at(&taken, 0.5), at(&taken, 0.99));
+            if policy == Policy::FirstFit {
+                baseline = median;
+            }
+            println!(
+                "{gpus:>9} GPUs, {:>3} groups, {policy:>9?}: median {median:>6} ns, p99 {last:>6} ns, \
+                 {:.2} of first fit",
+                fleet.census.group_count(),
+                median as f64 / baseline.max(1) as f64
+            );
+        }
+    }
+}
+
 fn main() {
     let Some(board) = catalog::board("a100-sxm4-40gb") else { return };
     let geometry = Arc::new(board.geometry());
@@ -119,25 +154,5 @@ fn main() {
     let tables = Arc::new(GeometryTables::new(&geometry));
     println!("tables of {}: {:?}, {} classes", board.id, start.elapsed(), tables.class_count());
     from_rooms(&geometry);
-    for gpus in [100, 10_000, 1_000_000] {
-        let mut fleet = Fleet::new(&tables, gpus);
-        for _ in 0..gpus * 3 {
-            fleet.arrive();
-        }
-        let mut taken: Vec<u64> = (0..100_000)
-            .map(|_| {
-                fleet.leave();
-                fleet.arrive()
-            })
-            .collect();
-        taken.sort_unstable();
-        let at = |share: f64| taken[(taken.len() as f64 * share) as usize];
-        let mean = taken.iter().sum::<u64>() / taken.len() as u64;
-        println!(
-            "{gpus:>9} GPUs, {:>3} groups: mean {mean} ns, median {} ns, p99 {} ns",
-            fleet.census.group_count(),
-            at(0.5),
-            at(0.99)
-        );
-    }
+    fleets(&tables);
 }
