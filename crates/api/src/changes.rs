@@ -28,10 +28,11 @@ pub struct Permissions {
     /// Whether GPUs may be reset, where their mode needs it.
     #[serde(default)]
     pub reset: bool,
-    /// Whether known units that hold a GPU (monitors, the persistence daemon) may be stopped
-    /// before and started again after.
-    #[serde(default)]
-    pub stop_units: bool,
+    /// Which units that hold a GPU (monitors, the persistence daemon) may be stopped before and
+    /// started again after: `none`, `known`, or names between commas. Absent means as the daemon's
+    /// configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_units: Option<String>,
 }
 
 /// What is wanted of the machine: the body of `POST /v1/changes/plan`.

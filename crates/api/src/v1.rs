@@ -3,10 +3,11 @@
 //! Amounts carry their unit in the field name. Must never lose a field without a new version;
 //! unknown fields are ignored by readers, so fields may be added.
 
-use model::{BookingId, GpuUuid, LeaseId, MigUuid};
+use model::{BookingId, ChangeId, GpuUuid, LeaseId, MigUuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::changes::FixedView;
 use crate::life::{ContainerRef, EngineRef, LifeView};
 use crate::rooms::{ArrangementKind, CordonView, WholeGpuView};
 use crate::waiting::PriorityKind;
@@ -447,6 +448,13 @@ pub struct GpuView {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub whole_lease: Option<LeaseId>,
+    /// Whether it stays as a file made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<FixedView>,
+    /// The change that is under way there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub change: Option<ChangeId>,
     /// Its instances.
     pub instances: Vec<InstanceView>,
     /// Processes on the whole GPU.

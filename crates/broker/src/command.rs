@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 
 use model::geometry::SelectError;
 use model::{
-    BookingId, BootId, GpuUuid, LeaseId, NodeSnapshot, Plan, PlanId, ProcessId, Timestamp, Uid,
+    BookingId, BootId, ChangeId, GpuUuid, LeaseId, NodeSnapshot, Plan, PlanId, ProcessId,
+    Timestamp, Uid,
 };
 use planner::{Forecast, Planner};
 
 use crate::booking::BookingSpec;
+use crate::changes::{ChangeRefusal, ChangeSpec};
 use crate::event::{Event, GrantedSlice, StepOutcome};
 use crate::lifecycle::{Activity, HeldUp, Metered};
 use crate::policy::Policy;
@@ -209,6 +211,41 @@ pub enum Command {
         /// Who.
         by: Peer,
     },
+    /// An administrator asks for a change of layout or mode.
+    Change {
+        /// What.
+        spec: ChangeSpec,
+        /// Who.
+        by: Peer,
+    },
+    /// An administrator cancels a change.
+    CancelChange {
+        /// Which.
+        change: ChangeId,
+        /// Who.
+        by: Peer,
+    },
+    /// The units of a change were told to stop.
+    UnitsStopped {
+        /// Of which change.
+        change: ChangeId,
+        /// What the system said against it, unit by unit.
+        trouble: Vec<String>,
+    },
+    /// The units of a change were told to start again.
+    UnitsStarted {
+        /// Of which change.
+        change: ChangeId,
+        /// What the system said against it, unit by unit.
+        trouble: Vec<String>,
+    },
+    /// An administrator hands a fixed GPU back to automatic management.
+    HandBack {
+        /// Which.
+        gpu: GpuUuid,
+        /// Who.
+        by: Peer,
+    },
     /// Time passed.
     Tick,
     /// The snapshot is new.
@@ -253,6 +290,20 @@ pub enum Effect {
         /// With what.
         signal: NoticeSignal,
     },
+    /// Stop units that hold GPUs, in this order.
+    StopUnits {
+        /// For which change.
+        change: ChangeId,
+        /// Which.
+        units: Vec<String>,
+    },
+    /// Start them again, the other way round.
+    StartUnits {
+        /// For which change.
+        change: ChangeId,
+        /// Which.
+        units: Vec<String>,
+    },
     /// Look who uses the slices of a lease.
     Look {
         /// Which lease.
@@ -267,6 +318,8 @@ pub enum Reply {
     Lease(LeaseId),
     /// This booking is concerned.
     Booking(BookingId),
+    /// This change is concerned.
+    Change(ChangeId),
     /// Done.
     Done,
 }
@@ -285,6 +338,9 @@ pub struct Decision {
 /// Why a command was refused. Nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// About a change of layout or mode.
+    #[error(transparent)]
+    Change(#[from] ChangeRefusal),
     /// No slice of that kind exists here.
     #[error("{0}")]
     NoSuchSlice(SelectError),
@@ -409,6 +465,7 @@ impl Refusal {
             Self::CannotBook(_) => "E-CANNOT-BOOK",
             Self::BookingInUse { .. } => "E-BOOKING-IN-USE",
             Self::NoSuchBooking(_) => "E-BOOKING-UNKNOWN",
+            Self::Change(refusal) => refusal.code(),
         }
     }
 
@@ -437,6 +494,7 @@ impl Refusal {
             }
             Self::BookingInUse { .. } => "release that lease first, or make a booking of your own",
             Self::NotYours(_) => "ask its owner or an administrator",
+            Self::Change(refusal) => refusal.hint(),
             Self::BadCount(_) | Self::WrongPhase { .. } => return None,
         };
         Some(hint.to_string())

@@ -77,7 +77,7 @@ pub fn leases_on(state: &State, gpu: &GpuUuid) -> Vec<LeaseId> {
 }
 
 /// The notices of a drain that is not wanted any more are void.
-fn withdraw(draft: &mut Draft<'_>, gpu: &GpuUuid) {
+pub(crate) fn withdraw(draft: &mut Draft<'_>, gpu: &GpuUuid) {
     let told = |lease: &&Lease| {
         let notice = lease.notice.as_ref().map(|notice| &notice.reason);
         matches!(notice, Some(NoticeReason::Drained { gpu: of }) if of == gpu)
@@ -105,7 +105,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
 }
 
 /// Gives notice to a lease that may be ended or moved, and acts on one that is due or agreed to.
-fn ask_to_leave(draft: &mut Draft<'_>, id: LeaseId, gpu: &GpuUuid) {
+pub(crate) fn ask_to_leave(draft: &mut Draft<'_>, id: LeaseId, gpu: &GpuUuid) {
     let now = draft.world.now;
     let Some(lease) = draft.state.lease(id) else { return };
     let terms = &lease.spec.terms;

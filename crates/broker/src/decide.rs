@@ -13,7 +13,7 @@ use crate::event::{EndReason, Event};
 use crate::receipt::receipt;
 use crate::request::Patience;
 use crate::state::{Lease, Phase, Stage, State};
-use crate::{bookings, cordon, endings, grant, holders, moves, reclaim, reconcile};
+use crate::{bookings, changes, cordon, endings, grant, holders, moves, reclaim, reconcile};
 
 pub(crate) use crate::endings::begin_end;
 
@@ -102,6 +102,17 @@ pub fn decide(state: &mut State, world: &World<'_>, command: Command) -> Result<
         Command::Uncordon { gpu, by } => cordon::uncordon(&mut draft, gpu, by)?,
         Command::Book { spec, by } => bookings::book(&mut draft, spec, by)?,
         Command::CancelBooking { booking, by } => bookings::cancel(&mut draft, booking, by)?,
+        Command::Change { spec, by } => changes::begin(&mut draft, spec, by)?,
+        Command::CancelChange { change, by } => changes::cancel(&mut draft, change, by)?,
+        Command::HandBack { gpu, by } => changes::hand_back(&mut draft, gpu, by)?,
+        Command::UnitsStopped { change, trouble } => {
+            changes::units_stopped(&mut draft, change, trouble);
+            Reply::Done
+        }
+        Command::UnitsStarted { change, trouble } => {
+            changes::units_started(&mut draft, change, trouble);
+            Reply::Done
+        }
         Command::Tick => {
             tick(&mut draft);
             Reply::Done
@@ -116,7 +127,7 @@ pub fn decide(state: &mut State, world: &World<'_>, command: Command) -> Result<
 
 /// What a daemon that takes over must watch and look at.
 pub fn resume(state: &State) -> Vec<Effect> {
-    let mut effects = Vec::new();
+    let mut effects = changes::resume(state);
     for lease in state.leases.values() {
         effects.extend(holders::watches(lease));
         if let Phase::Ending { stage, .. } = &lease.phase {
@@ -143,6 +154,7 @@ fn started(draft: &mut Draft<'_>, version: String, boot: BootId, numbers_from: u
         }
         reconcile::forget_instances(draft);
     }
+    changes::started(draft, rebooted);
     reclaim::started(draft);
     holders::started(draft);
     draft.effects.extend(resume(draft.state));

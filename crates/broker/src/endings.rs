@@ -8,7 +8,7 @@ use crate::command::{Effect, Emptiness};
 use crate::decide::Draft;
 use crate::event::{EndReason, Event};
 use crate::state::{Phase, Stage};
-use crate::{grant, moves};
+use crate::{changes, grant, moves};
 
 /// How often it is noted at most who still holds the slice of a lease that must end. Who it is may
 /// change many times a second (a program that keeps forking), and every note stays in the journal.
@@ -63,6 +63,7 @@ pub(crate) fn looked(draft: &mut Draft<'_>, id: LeaseId, found: Emptiness) {
             draft.end(id, reason);
         }
         grant::schedule(draft);
+        changes::advance(draft);
     } else if *held_by != found.held_by
         && told_at.is_none_or(|told| told.plus(BETWEEN_NOTES) <= draft.world.now)
     {

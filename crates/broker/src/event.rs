@@ -14,6 +14,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 
 use crate::booking::{BookingEnd, BookingSpec};
+use crate::changes::ChangeEvent;
 use crate::lifecycle::{Activity, HeldUp, Metered, Notice, NoticeReason, Receipt, StartEstimate};
 use crate::request::{Holder, RequestSpec};
 use crate::state::{Cordon, Reservation, SliceKey, Stage};
@@ -52,6 +53,10 @@ pub enum StepOutcome {
     ModeSet(MigMode),
     /// The GPU was reset.
     Reset,
+    /// MIG mode is accepted and comes into force with the reset that follows.
+    ModePending(MigMode),
+    /// The GPU did not need the reset: the mode was in force before.
+    ResetNotNeeded,
     /// Something is gone.
     Destroyed,
     /// The driver failed in a way that does not tell whether the step was done.
@@ -488,6 +493,8 @@ pub enum Event {
         /// Whole GPUs.
         whole: Vec<GpuUuid>,
     },
+    /// Something about a change of layout or mode, or about a GPU that one left fixed.
+    Change(ChangeEvent),
 }
 
 impl Event {
@@ -547,6 +554,7 @@ impl Event {
             | Self::BookingMoved { .. }
             | Self::BookingEnded { .. }
             | Self::ReservationDropped
+            | Self::Change(_)
             | Self::MaintenanceEnded { .. } => None,
         }
     }

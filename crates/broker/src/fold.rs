@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use model::{GpuInstanceId, GpuUuid, LeaseId, Plan, PlanId, Purpose, Timestamp};
 
 use crate::booking::Booking;
+use crate::changes::{PlanEnd, note_cost};
 use crate::event::{Event, GrantedSlice, SliceTarget, StepOutcome};
 use crate::lifecycle::{Activity, HeldUp, Metered, NoticeReason, Receipt};
 use crate::request::{Holder, RequestSpec};
@@ -43,15 +44,21 @@ impl State {
             Event::StepDone { plan, outcome, .. } => self.step_done(at, *plan, outcome),
             Event::PlanFinished { plan } => {
                 self.forgive(*plan);
+                self.change_plan_ended(*plan, PlanEnd::Finished);
                 self.close_plan(at, *plan);
             }
-            Event::PlanFailed { plan, step, .. } => {
+            Event::PlanFailed { plan, step, error } => {
                 self.avoid(at, *plan, *step);
-                self.leave_orphans(*plan, true);
+                // What a change did is taken back by the change.
+                if !self.change_plan_ended(*plan, PlanEnd::Failed(error)) {
+                    self.leave_orphans(*plan, true);
+                }
                 self.close_plan(at, *plan);
             }
             Event::PlanAbandoned { plan } => {
-                self.leave_orphans(*plan, false);
+                if !self.change_plan_ended(*plan, PlanEnd::Abandoned) {
+                    self.leave_orphans(*plan, false);
+                }
                 self.close_plan(at, *plan);
             }
             Event::Granted { lease, slices } => {
@@ -237,6 +244,7 @@ impl State {
             }
             Event::Reserved { reservation, .. } => self.reservation = Some(reservation.clone()),
             Event::ReservationDropped => self.reservation = None,
+            Event::Change(event) => self.apply_change(at, event),
             Event::RoomPromised { lease, places, whole } => {
                 if let Some(lease) = self.leases.get_mut(lease) {
                     lease.promised.clone_from(places);
@@ -330,6 +338,7 @@ impl State {
         whole: &[GpuUuid],
     ) {
         self.next_plan = self.next_plan.max(id.get() + 1);
+        self.change_plan_opened(id, plan, evicted);
         if plan.purpose == Purpose::Defragment {
             let excess = (self.rearranged.len() + 1).saturating_sub(REARRANGED_KEPT);
             self.rearranged.drain(..excess);
@@ -357,13 +366,19 @@ impl State {
             evicted: evicted.to_vec(),
             done: Vec::new(),
             whole: whole.to_vec(),
+            touched: at,
         };
         self.plans.insert(id, open);
     }
 
     fn step_done(&mut self, at: Timestamp, id: PlanId, outcome: &StepOutcome) {
+        self.change_step_done(id);
         let Some(open) = self.plans.get_mut(&id) else { return };
         let step = open.plan.steps.get(open.done.len()).cloned();
+        if let Some(step) = &step {
+            note_cost(&mut self.costs, step, outcome, open.touched, at);
+        }
+        open.touched = at;
         if let (Some(model::Step::SetMigMode { gpu, .. }), StepOutcome::ModeSet(_)) =
             (&step, outcome)
         {
@@ -397,7 +412,9 @@ impl State {
         let made = open.done.iter().map(|outcome| match outcome {
             StepOutcome::GpuInstanceCreated(id) => Some(*id),
             StepOutcome::ModeSet(_)
+            | StepOutcome::ModePending(_)
             | StepOutcome::Reset
+            | StepOutcome::ResetNotNeeded
             | StepOutcome::Destroyed
             | StepOutcome::Unsure
             | StepOutcome::ComputeInstanceCreated { .. } => None,

@@ -18,7 +18,7 @@ use crate::rooms::{can_become_usable, explain_spec, rooms, want};
 use crate::serve::Pass;
 pub(crate) use crate::serve::schedule;
 use crate::state::{OpenPlan, Phase, SliceKey, State};
-use crate::{bookings, holders, quota, reclaim, reconcile, whole};
+use crate::{bookings, changes, holders, quota, reclaim, reconcile, whole};
 
 /// Accepts a request, and grants it at once if there is room.
 pub(crate) fn request(draft: &mut Draft<'_>, mut spec: RequestSpec) -> Result<LeaseId, Refusal> {
@@ -213,6 +213,7 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
         return;
     }
     let (purpose, gpus) = (open.plan.purpose.clone(), open.whole.clone());
+    let of_change = changes::of_plan(draft, id);
     draft.emit(Event::PlanFinished { plan: id });
     // What others did to these GPUs meanwhile could not be told from the plan's own work.
     reconcile::lose_missing(draft);
@@ -239,7 +240,8 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
                 draft.emit(Event::SliceAdopted { slice });
             }
         }
-        Purpose::Retire | Purpose::Reconcile | Purpose::Rollback(_) | Purpose::Apply(_) => {}
+        Purpose::Retire | Purpose::Reconcile => {}
+        Purpose::Rollback(_) | Purpose::Apply(_) => changes::plan_ended(draft, of_change),
     }
     schedule(draft);
 }
@@ -261,17 +263,14 @@ fn replaced<'a>(
 pub(crate) fn plan_failed(draft: &mut Draft<'_>, id: PlanId, step: Option<u32>, error: String) {
     let Some(open) = draft.state.plans.get(&id) else { return };
     let purpose = open.plan.purpose.clone();
+    let of_change = changes::of_plan(draft, id);
     draft.emit(Event::PlanFailed { plan: id, step, error: error.clone() });
     reconcile::lose_missing(draft);
     match purpose {
         Purpose::Grant(lease) => fail_grant(draft, lease, error),
         Purpose::Prepare => end_maintenance(draft),
-        Purpose::Retire
-        | Purpose::Warm
-        | Purpose::Defragment
-        | Purpose::Reconcile
-        | Purpose::Rollback(_)
-        | Purpose::Apply(_) => {}
+        Purpose::Retire | Purpose::Warm | Purpose::Defragment | Purpose::Reconcile => {}
+        Purpose::Rollback(_) | Purpose::Apply(_) => changes::plan_ended(draft, of_change),
     }
     reconcile::sweep(draft);
     schedule(draft);
@@ -304,13 +303,13 @@ fn fail_grant(draft: &mut Draft<'_>, lease: LeaseId, error: String) {
     }
 }
 
-/// GPUs that no open preparation concerns are back in use.
-fn end_maintenance(draft: &mut Draft<'_>) {
+/// GPUs whose mode no open plan changes are back in use.
+pub(crate) fn end_maintenance(draft: &mut Draft<'_>) {
     let preparing: Vec<_> = draft
         .state
         .plans
         .values()
-        .filter(|open| open.plan.purpose == Purpose::Prepare)
+        .filter(|open| changes::turns(&open.plan))
         .flat_map(|open| open.plan.gpus())
         .cloned()
         .collect();

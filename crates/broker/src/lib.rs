@@ -11,6 +11,7 @@ extern crate alloc;
 mod ahead;
 pub mod booking;
 mod bookings;
+pub mod changes;
 mod claim;
 pub mod command;
 mod cordon;
@@ -45,6 +46,10 @@ mod why;
 
 pub use ahead::forecast;
 pub use booking::{Booking, BookingEnd, BookingSpec};
+pub use changes::{
+    Change, ChangeEnd, ChangeEvent, ChangeRefusal, ChangeSpec, Cost, Costs, Estimate, Fixed,
+    GpuChange, GpuChangeSpec, Obstacle, Planned, Progress, StepKind, Turn, Units, UnitsState,
+};
 pub use command::{Command, Decision, Effect, Emptiness, Peer, Refusal, Reply, World};
 pub use cordon::leases_on;
 pub use decide::{decide, resume};

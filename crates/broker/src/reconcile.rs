@@ -14,10 +14,10 @@ use model::{
 
 use crate::decide::{Draft, begin_end};
 use crate::event::{EndReason, Event, GrantedSlice};
-use crate::grant::{open_plan, schedule};
+use crate::grant::{end_maintenance, open_plan, schedule};
 use crate::rooms::{Use, uses};
 use crate::state::{Orphan, SliceKey, SliceUse};
-use crate::{ahead, cordon, quarantine, whole};
+use crate::{ahead, changes, cordon, quarantine, whole};
 
 /// Declares a plan of a dead daemon interrupted.
 pub(crate) fn abandon(draft: &mut Draft<'_>, plan: PlanId) {
@@ -27,13 +27,7 @@ pub(crate) fn abandon(draft: &mut Draft<'_>, plan: PlanId) {
         Some(Purpose::Grant(lease)) if draft.state.lease(lease).is_some() => {
             draft.emit(Event::Requeued { lease });
         }
-        Some(Purpose::Prepare) => {
-            let gpus: Vec<GpuUuid> = draft.state.maintenance.iter().cloned().collect();
-            for gpu in gpus {
-                draft.emit(Event::MaintenanceEnded { gpu });
-            }
-        }
-        _ => {}
+        _ => end_maintenance(draft),
     }
 }
 
@@ -56,6 +50,7 @@ pub(crate) fn observed(draft: &mut Draft<'_>) {
     lose_missing(draft);
     sweep(draft);
     cordon::advance(draft);
+    changes::advance(draft);
     if draft.world.policy.passive {
         return;
     }
@@ -71,6 +66,7 @@ pub(crate) fn tick(draft: &mut Draft<'_>) {
     try_again(draft);
     sweep(draft);
     cordon::advance(draft);
+    changes::advance(draft);
     if draft.world.policy.passive {
         return;
     }
@@ -226,11 +222,20 @@ fn whole_slice(gpu: &GpuSnapshot, key: &SliceKey, instance: &GpuInstance) -> Opt
     }
 }
 
+/// The whole slices of a GPU, whoever made them.
+pub(crate) fn whole_slices(gpu: &GpuSnapshot) -> Vec<GrantedSlice> {
+    let slice = |instance: &GpuInstance| {
+        let key = SliceKey { gpu: gpu.uuid.clone(), placement: instance.placement };
+        whole_slice(gpu, &key, instance)
+    };
+    gpu.instances.iter().filter_map(slice).collect()
+}
+
 /// Gives back the room of slices that were idle too long.
 pub(crate) fn retire(draft: &mut Draft<'_>) {
     let (now, warm_for) = (draft.world.now, draft.world.policy.warm_for);
     for gpu in believable(draft) {
-        if draft.state.avoided.contains(&gpu.uuid) {
+        if draft.state.avoided.contains(&gpu.uuid) || draft.state.is_left_alone(&gpu.uuid) {
             continue;
         }
         let drained = cordon::is_draining(draft.state, &gpu.uuid);
@@ -273,6 +278,7 @@ fn prepare(draft: &mut Draft<'_>) {
         // somebody who did not wait for it.
         let off = matches!(gpu.mig, MigState::Supported { .. }) && !gpu.mig.is_enabled();
         let out = draft.state.cordons.contains_key(&gpu.uuid)
+            || draft.state.is_left_alone(&gpu.uuid)
             || draft.state.quarantine.contains_key(&gpu.uuid)
             || claims.gpus.contains(&gpu.uuid);
         if !off || out || !whole::may_be_cut(draft, gpu) {

@@ -16,7 +16,7 @@ use crate::command::World;
 use crate::lifecycle::HeldUp;
 use crate::request::{RequestSpec, Wanted};
 use crate::state::{Lease, Phase, SliceKey, SliceUse, State};
-use crate::{bookings, whole, why};
+use crate::{bookings, changes, whole, why};
 
 /// What an instance is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,11 @@ pub enum Use {
 
 /// Whether slices may be granted on a GPU now.
 pub fn usable(state: &State, gpu: &GpuSnapshot) -> bool {
+    in_order(state, gpu) && !state.is_left_alone(&gpu.uuid)
+}
+
+/// Whether nothing stands against using the slices of a GPU, be it fixed or not.
+pub(crate) fn in_order(state: &State, gpu: &GpuSnapshot) -> bool {
     gpu.mig.is_enabled()
         && gpu.health == Health::Ok
         && !state.maintenance.contains(&gpu.uuid)
@@ -42,6 +47,7 @@ pub fn usable(state: &State, gpu: &GpuSnapshot) -> bool {
         && !state.cordons.contains_key(&gpu.uuid)
         && !state.quarantine.contains_key(&gpu.uuid)
         && state.whole_lease(&gpu.uuid).is_none()
+        && state.change_on(&gpu.uuid).is_none()
 }
 
 fn record_matches(instance: &GpuInstance, slice: &crate::event::GrantedSlice) -> bool {
@@ -219,7 +225,7 @@ fn explain_request(
 
 /// Names the GPUs that are not usable and what each kind of trouble waits for.
 fn unusable_sentence(state: &State, world: &World<'_>, rooms: &[Room], want: &Want) -> String {
-    let mut reasons: Vec<(&'static str, Vec<u32>)> = Vec::new();
+    let mut reasons: Vec<(String, Vec<u32>)> = Vec::new();
     for (index, room) in rooms.iter().enumerate() {
         if want.profile(index).is_none() || room.usable {
             continue;
@@ -236,7 +242,12 @@ fn unusable_sentence(state: &State, world: &World<'_>, rooms: &[Room], want: &Wa
     if parts.is_empty() { "a GPU that can serve it".to_string() } else { join(&parts) }
 }
 
-pub(crate) fn unusable_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
+pub(crate) fn unusable_reason(state: &State, gpu: &GpuSnapshot) -> String {
+    let words = changes::left_alone_words(state, &gpu.uuid);
+    words.unwrap_or_else(|| plain_reason(state, gpu).to_string())
+}
+
+fn plain_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
     if state.maintenance.contains(&gpu.uuid) {
         return "to be made ready for slices";
     }

@@ -8,7 +8,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use model::{BookingId, GpuUuid, LeaseId, PlacedProfile, Tenant};
-use planner::{Choice, Room, Want};
+use planner::{Arrangement, Choice, Room, Want};
 
 use crate::command::World;
 use crate::decide::Draft;
@@ -21,7 +21,7 @@ use crate::quota::{self, Stake};
 use crate::request::{GpuSelector, RequestSpec, Wanted};
 use crate::rooms::want;
 use crate::state::{Lease, State};
-use crate::{estimate, preempt, reserve, whole};
+use crate::{changes, estimate, preempt, reserve, whole};
 
 /// Why a request is not served now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn end_impossible(draft: &mut Draft<'_>) {
 pub(crate) struct Pass {
     pub(crate) views: Views,
     stakes: BTreeMap<Tenant, Stake>,
-    wants: Vec<(Wanted, GpuSelector, planner::Arrangement, Want)>,
+    wants: Vec<(Wanted, GpuSelector, Arrangement, Want)>,
     /// What found no room a moment ago finds none now: rooms only get fuller on the way.
     hopeless: Vec<(usize, Want, u32)>,
 }
@@ -156,13 +156,23 @@ impl Pass {
             return Err(Block::Room);
         }
         let rooms = self.views.rooms(view);
+        let mut lent = changes::lent(state, world, rooms, &wanted, spec.count);
+        let rest = spec.count - lent.len() as u32;
+        if rest == 0 {
+            return Ok((view, lent));
+        }
+        if matches!(wanted.arrangement, Arrangement::SameGpu | Arrangement::OtherGpu) {
+            lent.clear();
+        }
+        let rest = spec.count - lent.len() as u32;
         let found = world.planner.choose_many_by(
             world.policy.placement,
             rooms,
             &wanted,
-            spec.count,
+            rest,
             world.forecast,
         );
+        let found = found.map(|made| lent.into_iter().chain(made).collect());
         if found.is_none() {
             self.hopeless.push((view, wanted, spec.count));
         }

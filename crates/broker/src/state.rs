@@ -7,12 +7,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use model::{
-    BookingId, BootId, GpuInstanceId, GpuInstanceProfileId, GpuUuid, LeaseId, Millis, Placement,
-    Plan, PlanId, Timestamp, Uid,
+    BookingId, BootId, ChangeId, GpuInstanceId, GpuInstanceProfileId, GpuUuid, LeaseId, Millis,
+    Placement, Plan, PlanId, Timestamp, Uid,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::booking::Booking;
+use crate::changes::{Change, Costs, Fixed};
 use crate::event::{EndReason, GrantedSlice, SliceTarget, StepOutcome};
 use crate::lifecycle::{Activity, HeldUp, Metered, Notice, StartEstimate};
 use crate::request::{Holder, RequestSpec};
@@ -193,6 +194,9 @@ pub struct OpenPlan {
     /// The whole GPUs it provides.
     #[serde(default)]
     pub whole: Vec<GpuUuid>,
+    /// When it was opened, or its newest step was done.
+    #[serde(default)]
+    pub touched: Timestamp,
 }
 
 impl OpenPlan {
@@ -329,6 +333,14 @@ pub struct State {
     pub usage: Usage,
     /// When idle room was last rearranged: the newest hundred times.
     pub rearranged: Vec<Timestamp>,
+    /// The number of the next change.
+    pub next_change: u64,
+    /// Changes that are open, and the newest that ended.
+    pub changes: BTreeMap<ChangeId, Change>,
+    /// GPUs that stay as a file made them.
+    pub fixed: BTreeMap<GpuUuid, Fixed>,
+    /// What steps took on this machine.
+    pub costs: Costs,
 }
 
 /// JSON objects want text keys, so the slices are written as a list.

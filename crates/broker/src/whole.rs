@@ -58,6 +58,7 @@ fn standing(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> Standing {
     if gpu.health != Health::Ok
         || state.avoided.contains(uuid)
         || state.cordons.contains_key(uuid)
+        || state.is_left_alone(uuid) && !state.lends(uuid)
         || state.quarantine.contains_key(uuid)
         || !can_be_whole(gpu, world.policy.auto_mig)
     {
@@ -99,6 +100,8 @@ fn standing(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> Standing {
     match idle {
         Some(idle) if free && off && idle.is_empty() => Standing::Ready,
         // While a mode is pending nothing else works, so nothing may lie there.
+        // A fixed GPU is had as it is or not at all.
+        Some(_) if !off && state.fixed.contains_key(uuid) => Standing::Out,
         Some(idle) if free && !off && (idle.is_empty() || !gpu.mig.needs_reset()) => {
             Standing::Turn(idle)
         }

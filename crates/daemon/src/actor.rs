@@ -12,11 +12,12 @@ use ::executor::{Looks, changes};
 use broker::event::Stamped;
 use broker::{Command, Decision, Effect, Event, Policy, Refusal, Reply, State, World};
 use host::DaemonClock;
-use model::{GpuSnapshot, GpuUuid, Health, LeaseId, NodeSnapshot};
+use model::{ChangeId, GpuSnapshot, GpuUuid, Health, LeaseId, NodeSnapshot};
 use planner::Planner;
 use store::{Journal, Recorded, StoreError};
 use tokio::sync::{oneshot, watch};
 
+use crate::changes;
 use crate::hands::Hands;
 use crate::published::Published;
 use crate::recent::Recent;
@@ -103,6 +104,8 @@ pub(crate) struct Actor {
     pub(crate) publish: watch::Sender<Published>,
     pub(crate) waiting: Waiting,
     pub(crate) revisions: BTreeMap<LeaseId, u64>,
+    /// For each known change, the number of its newest event.
+    pub(crate) changes: BTreeMap<ChangeId, u64>,
     /// Leases that ended lately.
     pub(crate) recent: Recent,
     pub(crate) warnings: Arc<Vec<String>>,
@@ -341,7 +344,11 @@ impl Actor {
         self.recent.note(&before, &recorded);
         for event in &recorded {
             self.note(event);
+            if let Some(change) = changes::touched(&event.event, &before, &self.state) {
+                self.changes.insert(change, event.seq);
+            }
         }
+        self.changes.retain(|change, _| self.state.changes.contains_key(change));
         if self.unpublished || !recorded.is_empty() {
             self.publish.send_replace(self.picture(now));
             self.unpublished = false;
@@ -409,6 +416,7 @@ impl Actor {
             | Event::Reserved { .. }
             | Event::ReservationDropped
             | Event::RoomPromised { .. }
+            | Event::Change(_)
             | Event::MaintenanceEnded { .. } => {}
         }
         tracing::debug!(seq = recorded.seq, event = ?recorded.event, "committed");
@@ -427,6 +435,7 @@ impl Actor {
             state: Arc::clone(&self.state),
             observed: Arc::clone(&self.observed),
             revisions: Arc::new(self.revisions.clone()),
+            changes: Arc::new(self.changes.clone()),
             recent: self.recent.clone(),
             last_seq: self.journal.last_seq(),
             now,

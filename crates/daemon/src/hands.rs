@@ -17,6 +17,7 @@ use model::{LeaseId, Plan, PlanId};
 
 use crate::access::Access;
 use crate::actor::{Envelope, Message};
+use crate::changes;
 use crate::executor::{self, Locks};
 use crate::handover;
 use crate::holders;
@@ -78,6 +79,12 @@ impl Hands {
                     return;
                 }
                 in_thread("signal", move || holders::signal(&hands, &picture, lease, stage));
+            }
+            Effect::StopUnits { change, units } => {
+                in_thread("units", move || changes::stop_units(&hands, change, &units));
+            }
+            Effect::StartUnits { change, units } => {
+                in_thread("units", move || changes::start_units(&hands, change, &units));
             }
             Effect::Look { lease } => self.searcher.look(lease, published),
         }

@@ -5,6 +5,7 @@
 
 mod access;
 mod actor;
+mod changes;
 mod executor;
 mod fuzzed;
 mod handover;
@@ -19,6 +20,7 @@ mod notify;
 mod observer;
 mod options;
 mod past;
+mod planning;
 mod proof;
 mod published;
 mod readers;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::{Policy, State, World};
-use model::{LeaseId, NodeSnapshot, Timestamp};
+use model::{ChangeId, LeaseId, NodeSnapshot, Timestamp};
 use planner::{Forecast, Planner};
 
 use crate::recent::Recent;
@@ -21,6 +21,8 @@ pub(crate) struct Published {
     pub(crate) observed: Arc<NodeSnapshot>,
     /// For each live lease, the number of its newest event.
     pub(crate) revisions: Arc<BTreeMap<LeaseId, u64>>,
+    /// For each known change, the number of its newest event.
+    pub(crate) changes: Arc<BTreeMap<ChangeId, u64>>,
     /// Leases that ended lately.
     pub(crate) recent: Recent,
     /// The number of the newest event.

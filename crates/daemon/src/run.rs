@@ -203,6 +203,7 @@ async fn serve(
         journal: Arc::new(Mutex::new(reader)),
         guard: Arc::new(guard(options, &edge, &clock, network.as_ref())?),
         access: Arc::clone(&access),
+        machine: Arc::clone(&machine),
     };
     let refused = |source| DaemonError::System { what: "take over systemd's sockets", source };
     let inherited = Inherited::take().map_err(refused)?;
@@ -337,6 +338,7 @@ fn start_actor(
         state: Arc::new(opened.state),
         observed: Arc::new(observed),
         revisions: Arc::default(),
+        changes: Arc::default(),
         recent: Recent::default(),
         last_seq: opened.journal.last_seq(),
         now: clock.now(),
@@ -353,6 +355,7 @@ fn start_actor(
             .keys()
             .map(|lease| (*lease, first.last_seq))
             .collect::<BTreeMap<_, _>>(),
+        changes: BTreeMap::new(),
         recent: Recent::default(),
         state: first.state,
         journal: opened.journal,
@@ -465,7 +468,13 @@ async fn left_alone(passive: bool, mut published: watch::Receiver<Published>) {
         let _ = gone.send(());
     });
     let _ = heard.await;
-    let open = |now: &Published| !now.state.plans.is_empty();
+    // A change that only waits goes on with the next daemon; one with units stopped or something to
+    // take back is brought to its end.
+    let open = |now: &Published| {
+        let mut changes = now.state.changes.values().filter(|change| change.is_open());
+        !now.state.plans.is_empty()
+            || changes.any(|change| change.turned.is_some() || change.units.state.is_down())
+    };
     let closed = published.wait_for(|now| !open(now));
     let _ = tokio::time::timeout(Duration::from_secs(60), closed).await;
 }
@@ -476,7 +485,9 @@ async fn leave_when_idle(limit: Option<Duration>, app: App, published: watch::Re
         tokio::time::sleep(Duration::from_secs(1)).await;
         let busy = {
             let now = published.borrow();
-            !now.state.leases.is_empty() || !now.state.plans.is_empty()
+            !now.state.leases.is_empty()
+                || !now.state.plans.is_empty()
+                || now.state.changes.values().any(broker::Change::is_open)
         };
         if busy {
             app.last_call.store(app.clock.now().as_millis(), Ordering::Relaxed);

@@ -2,6 +2,7 @@
 //!
 //! Must never name a command or its arguments: events are for everybody to read.
 
+mod change;
 mod lease;
 mod room;
 
@@ -12,6 +13,7 @@ use store::Recorded;
 
 pub(crate) use lease::reason;
 
+use self::change::of_change;
 use self::lease::of_lease;
 use self::room::of_room;
 
@@ -28,6 +30,9 @@ pub(crate) fn view(recorded: &Recorded, observed: &NodeSnapshot) -> EventView {
 
 /// The kind of an event, as the journal tags it.
 fn kind(event: &Event) -> String {
+    if let Event::Change(event) = event {
+        return event.name().to_owned();
+    }
     let tagged = serde_json::to_value(event).ok();
     let tag = tagged.as_ref().and_then(|value| value.get("kind")).and_then(|kind| kind.as_str());
     tag.unwrap_or("unknown").to_owned()
@@ -116,6 +121,7 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
             let gpus: Vec<String> = gpus.iter().map(|uuid| gpu(observed, uuid)).collect();
             format!("{lease} has the whole of {}", gpus.join(", "))
         }
+        Event::Change(event) => of_change(event, observed),
         Event::Predicted { .. }
         | Event::ActivityChanged { .. }
         | Event::Metered { .. }
@@ -157,7 +163,9 @@ fn done(outcome: &StepOutcome) -> String {
     match outcome {
         StepOutcome::ModeSet(model::MigMode::Enabled) => "MIG is on".to_owned(),
         StepOutcome::ModeSet(model::MigMode::Disabled) => "MIG is off".to_owned(),
+        StepOutcome::ModePending(_) => "the mode is accepted, the reset follows".to_owned(),
         StepOutcome::Reset => "the GPU was reset".to_owned(),
+        StepOutcome::ResetNotNeeded => "no reset was needed".to_owned(),
         StepOutcome::Destroyed => "destroyed".to_owned(),
         StepOutcome::Unsure => "failed, and may have been done all the same".to_owned(),
         StepOutcome::GpuInstanceCreated(id) => format!("created GPU instance {id}"),

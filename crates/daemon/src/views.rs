@@ -2,6 +2,7 @@
 //!
 //! Must never show a user what belongs to another: commands are told to their owner alone.
 
+pub(crate) mod changes;
 pub(crate) mod life;
 pub(crate) mod rooms;
 
@@ -125,6 +126,8 @@ fn gpu(
         cordon: None,
         quarantine: None,
         whole_lease: None,
+        fixed: None,
+        change: None,
         instances: instances.map(|(i, used)| instance(users, geometry, i, *used)).collect(),
         processes: processes(users, &seen.processes),
         room: free

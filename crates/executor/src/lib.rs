@@ -78,8 +78,8 @@ impl GivenUp {
 enum Reached {
     /// Nothing is done yet.
     Decided,
-    /// The proof holds and so many steps are done.
-    Steps { before: NodeSnapshot, proof: Box<Proof>, done: u32 },
+    /// The proof holds and so many steps are done; what the last of them came to.
+    Steps { before: NodeSnapshot, proof: Box<Proof>, done: u32, last: Option<StepOutcome> },
     /// What a failed step left is told; the plan ends next.
     Failing(GivenUp),
     /// It has ended.
@@ -148,17 +148,18 @@ impl Execution {
             Reached::Decided => match self.begin(machine) {
                 Ok((before, proof)) => {
                     let proof = Box::new(proof);
-                    (Reached::Steps { before, proof, done: 0 }, Progress::Proven)
+                    (Reached::Steps { before, proof, done: 0, last: None }, Progress::Proven)
                 }
                 Err(error) => over(Err(error)),
             },
-            Reached::Steps { before, proof, done } => {
-                let Some(step) = self.plan.steps.get(done as usize) else {
+            Reached::Steps { before, proof, done, last } => {
+                let Some((step, then)) = self.step(done) else {
                     return over(self.end(machine, &proof));
                 };
-                match perform::perform(machine, &before, step) {
+                match perform::perform(machine, &before, step, then, last.as_ref()) {
                     Ok(outcome) => {
-                        let next = Reached::Steps { before, proof, done: done + 1 };
+                        let last = Some(outcome.clone());
+                        let next = Reached::Steps { before, proof, done: done + 1, last };
                         (next, Progress::Commit { step: done, outcome })
                     }
                     Err(error) => {
@@ -177,6 +178,12 @@ impl Execution {
             Reached::Failing(given_up) => over(Err(given_up)),
             Reached::Over(progress) => (Reached::Over(progress.clone()), progress),
         }
+    }
+
+    /// A step and the one that follows it.
+    fn step(&self, index: u32) -> Option<(&Step, Option<&Step>)> {
+        let mut steps = self.plan.steps.iter().skip(index as usize);
+        steps.next().map(|step| (step, steps.next()))
     }
 
     /// The end of a plan without steps, read back from looks at its GPUs that began after it was

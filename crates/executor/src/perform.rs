@@ -15,17 +15,33 @@ const CLOSING_TRIES: u32 = 50;
 
 pub(crate) type Failed = Box<dyn Error + Send + Sync>;
 
+/// Does a step. `then` is the step that follows it: a mode that waits for a reset is well if that is
+/// what comes next. `last` is what the step before came to: a reset for a mode that is in force by
+/// then (drivers reset by themselves where nobody is in the way) is left out.
 pub(crate) fn perform(
     machine: &dyn Machine,
     before: &NodeSnapshot,
     step: &Step,
+    then: Option<&Step>,
+    last: Option<&StepOutcome>,
 ) -> Result<StepOutcome, Failed> {
     if let Step::ResetGpu { gpu } = step {
+        if matches!(last, Some(StepOutcome::ModeSet(_))) {
+            return Ok(StepOutcome::ResetNotNeeded);
+        }
         let gpu = before.gpu(gpu).ok_or("the GPU is not on this machine")?;
         reset(machine, gpu)?;
         return Ok(StepOutcome::Reset);
     }
     let outcome = machine.driver().execute(step)?;
+    if let (
+        Step::SetMigMode { gpu, mode },
+        Outcome::MigMode { change: ModeChange::Pending { .. }, .. },
+    ) = (step, &outcome)
+        && matches!(then, Some(Step::ResetGpu { gpu: next }) if next == gpu)
+    {
+        return Ok(StepOutcome::ModePending(*mode));
+    }
     translate(step, outcome)
 }
 

@@ -428,6 +428,14 @@ impl Room {
         let Some(effect) = self.due.remove(at) else { return };
         match effect {
             Effect::Execute { .. } | Effect::Notify { .. } | Effect::WatchContainer { .. } => {}
+            Effect::StopUnits { change, .. } => {
+                let trouble = Vec::new();
+                self.inbox.push_back(Letter::Own(Command::UnitsStopped { change, trouble }));
+            }
+            Effect::StartUnits { change, .. } => {
+                let trouble = Vec::new();
+                self.inbox.push_back(Letter::Own(Command::UnitsStarted { change, trouble }));
+            }
             Effect::Watch { lease, process } => {
                 self.watched.insert((lease, process));
                 if !self.alive.contains(&process) {

@@ -100,6 +100,7 @@ fn is_in_use(state: &State, world: &World<'_>, gpu: &GpuUuid) -> bool {
     seen.is_some_and(|gpu| gpu.health == Health::Ok)
         && !state.cordons.contains_key(gpu)
         && !state.quarantine.contains_key(gpu)
+        && !state.is_left_alone(gpu)
 }
 
 /// The rooms as they will be for sure when a booking begins.

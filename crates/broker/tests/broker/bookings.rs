@@ -34,7 +34,9 @@ fn book(rig: &mut Rig, spec: BookingSpec) -> Result<BookingId, Refusal> {
     rig.settle();
     match reply {
         Reply::Booking(id) => Ok(id),
-        Reply::Lease(_) | Reply::Done => panic!("a booking is answered with its id"),
+        Reply::Lease(_) | Reply::Change(_) | Reply::Done => {
+            panic!("a booking is answered with its id")
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod ahead;
 #[cfg(test)]
 mod bookings;
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod cordons;
 #[cfg(test)]
 mod crosswise;

@@ -77,7 +77,10 @@ impl Wish {
             desired: self.desired,
             words: self.words,
             fix: self.fix,
-            allow: Permissions { reset: !skip_reset, stop_units: args.stop_clients },
+            allow: Permissions {
+                reset: !skip_reset,
+                stop_units: args.stop_clients.then(|| "known".to_owned()),
+            },
             wait_idle: args.wait_idle,
         })
     }

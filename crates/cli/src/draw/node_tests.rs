@@ -27,6 +27,8 @@ fn empty_gpu(index: u32) -> GpuView {
         grid: 8,
         health: "ok".into(),
         maintenance: false,
+        fixed: None,
+        change: None,
         cordon: None,
         quarantine: None,
         whole_lease: None,

@@ -47,7 +47,7 @@ pub(crate) fn too_large() -> Failure {
     Failure::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "E-TOO-LARGE",
-        format!("a body has at most {} bytes", super::BODY_MAX),
+        "the body is larger than this call takes",
     )
 }
 

@@ -24,7 +24,7 @@ use crate::serve::extract::too_large;
 use crate::serve::hosts::Hosts;
 use crate::serve::limits::{Rates, Who};
 use crate::serve::problem::Failure;
-use crate::serve::{App, BODY_MAX, takes, tokens};
+use crate::serve::{App, body_max, takes, tokens};
 
 /// The header of the key that makes a call idempotent.
 const KEY: &str = "idempotency-key";
@@ -201,7 +201,8 @@ async fn keyed(caller: &mut Caller, request: Request) -> Result<(Option<Keyed>, 
         None => key,
     };
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, BODY_MAX).await.map_err(|error| {
+    let max = body_max(parts.uri.path());
+    let body = to_bytes(body, max).await.map_err(|error| {
         let text = error.to_string();
         if text.contains("length limit") { too_large() } else { Failure::bad_request(text) }
     })?;

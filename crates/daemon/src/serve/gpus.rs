@@ -120,3 +120,27 @@ pub(super) async fn uncordon(
     let (_, picture) = app.ask(Command::Uncordon { gpu: gpu.clone(), by }).await?;
     view(&app, &picture, &gpu, by)
 }
+
+/// Hand a GPU that a file fixed back to automatic management
+///
+/// Whole slices that lie there are the daemon's to lend and to take away from here on.
+#[utoipa::path(
+    post, path = "/v1/gpus/{gpu}/auto", tag = "gpus", operation_id = "hand_back_gpu",
+    params(("gpu" = String, Path, description = "Index, UUID or PCI address")),
+    responses(
+        (status = OK, body = GpuView),
+        (status = FORBIDDEN, description = "E-ADMINS-ONLY"),
+        (status = NOT_FOUND, description = "E-GPU-UNKNOWN"),
+        (status = CONFLICT, description = "E-NOT-FIXED, E-BUSY"),
+    )
+)]
+pub(super) async fn hand_back(
+    State(app): State<App>,
+    caller: Caller,
+    Segment(gpu): Segment<String>,
+) -> Result<Json<GpuView>, Failure> {
+    let by = caller.admin()?;
+    let gpu = named(&app, &gpu)?;
+    let (_, picture) = app.ask(Command::HandBack { gpu: gpu.clone(), by }).await?;
+    view(&app, &picture, &gpu, by)
+}

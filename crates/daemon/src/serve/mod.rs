@@ -13,6 +13,7 @@
 mod audit;
 mod bookings;
 mod caller;
+mod changes;
 mod edge;
 mod events;
 mod extract;
@@ -54,6 +55,7 @@ use utoipa_axum::routes;
 
 use crate::access::Access;
 use crate::actor::{Envelope, Message};
+use crate::machine::Machine;
 use crate::published::Published;
 use crate::waiting::Waiting;
 
@@ -69,7 +71,14 @@ pub(crate) use problem::Failure;
 pub(crate) use stream::{news, tell};
 
 /// The largest body any call needs, several times over.
-pub(crate) const BODY_MAX: usize = 64 * 1024;
+const BODY_MAX: usize = 64 * 1024;
+/// The same for plans, which name every step: sixteen GPUs take some hundred kilobytes.
+const PLAN_MAX: usize = 2 * 1024 * 1024;
+
+/// The largest body that a path takes.
+pub(crate) fn body_max(path: &str) -> usize {
+    if path.starts_with("/v1/changes") { PLAN_MAX } else { BODY_MAX }
+}
 
 /// What handlers share.
 #[derive(Debug, Clone)]
@@ -91,6 +100,7 @@ pub(crate) struct App {
     pub(crate) guard: Arc<Guard>,
     pub(crate) news: stream::News,
     pub(crate) access: Arc<Access>,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) journal: Arc<Mutex<Reader>>,
 }
 
@@ -186,6 +196,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(gpus::cordon))
         .routes(routes!(gpus::drain))
         .routes(routes!(gpus::uncordon))
+        .routes(routes!(gpus::hand_back))
         .routes(routes!(bookings::list, bookings::book))
         .routes(routes!(bookings::cancel))
         .routes(routes!(events::list))
@@ -196,6 +207,17 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(nodes::show))
         .routes(routes!(nodes::stock))
         .routes(routes!(nodes::enforce))
+        .merge(with_plans())
+}
+
+/// The routes of changes, whose bodies are larger than the others'.
+fn with_plans() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(changes::plan))
+        .routes(routes!(changes::list, changes::begin))
+        .routes(routes!(changes::read))
+        .routes(routes!(changes::cancel))
+        .layer(DefaultBodyLimit::max(PLAN_MAX))
 }
 
 /// Whether a path takes a method that changes something.

@@ -6,7 +6,7 @@ use api::Problem;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use broker::Refusal;
+use broker::{ChangeRefusal, Refusal};
 use store::StoreError;
 
 use crate::actor::Rejected;
@@ -122,6 +122,7 @@ impl From<&StoreError> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
+            Refusal::Change(refusal) => of_change(refusal),
             Refusal::NoSuchSlice(_)
             | Refusal::NoSuchGpu { .. }
             | Refusal::NeverFits { .. }
@@ -145,5 +146,16 @@ impl From<Refusal> for Failure {
         let mut failure = Self::new(status, refusal.code(), refusal.to_string());
         failure.problem.hint = refusal.hint();
         failure
+    }
+}
+
+const fn of_change(refusal: &ChangeRefusal) -> StatusCode {
+    match refusal {
+        ChangeRefusal::BadPlan(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ChangeRefusal::Unknown(_) => StatusCode::NOT_FOUND,
+        ChangeRefusal::MachineChanged { .. }
+        | ChangeRefusal::Busy(_)
+        | ChangeRefusal::Over { .. }
+        | ChangeRefusal::NotFixed(_) => StatusCode::CONFLICT,
     }
 }

@@ -15,6 +15,8 @@ pub(super) fn note(published: &Published, users: &Users, gpu: &GpuUuid, view: &m
     let state = &published.state;
     view.quarantine = state.quarantine.get(gpu).cloned();
     view.whole_lease = state.whole_lease(gpu);
+    view.fixed = state.fixed.get(gpu).map(super::changes::fixed);
+    view.change = state.change_on(gpu).map(|change| change.id);
     view.cordon = state.cordons.get(gpu).map(|cordon| CordonView {
         drain: cordon.drain,
         drained: cordon.drained,

@@ -80,6 +80,7 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::Displaced { .. } => "event: displaced",
         Event::Lingering { .. } => "event: lingering",
         Event::HolderReplaced { .. } => "event: holder replaced",
+        Event::Change(event) => return Some(event.name()),
         Event::Cordoned { .. } => "event: cordoned",
         Event::Drained { .. } => "event: drained",
         Event::Quarantined { .. } => "event: quarantined",

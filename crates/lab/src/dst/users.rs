@@ -31,7 +31,7 @@ impl World {
             Ok(Reply::Lease(lease)) => {
                 self.acknowledged.insert(lease, uid);
             }
-            Ok(Reply::Done | Reply::Booking(_)) => {
+            Ok(Reply::Done | Reply::Booking(_) | Reply::Change(_)) => {
                 self.break_law("a request is answered with its lease", asked);
             }
             Err(NotDone::DiskFull) => {}

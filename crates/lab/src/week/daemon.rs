@@ -530,7 +530,7 @@ impl Column for Daemon {
                     self.room.state.lease(lease).is_some_and(|lease| lease.phase == Phase::Queued);
                 (true, waits.then_some(blocked))
             }
-            Ok(Reply::Done | Reply::Booking(_)) | Err(_) => {
+            Ok(Reply::Done | Reply::Booking(_) | Reply::Change(_)) | Err(_) => {
                 self.room.exit(client);
                 (false, Some(blocked))
             }

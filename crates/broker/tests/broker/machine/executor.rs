@@ -2,9 +2,9 @@
 //!
 //! Must never do a step that was not proven, nor skip the reading back.
 
-use broker::{Command, GrantedSlice, SliceKey, SliceTarget, Use, uses};
+use broker::{Command, GrantedSlice, SliceKey, SliceTarget, StepOutcome, Use, uses};
 use checker::{GpuProtection, InstanceProtection, Proof, Protected};
-use model::{GpuUuid, Health, Plan, PlanId, Step};
+use model::{GpuUuid, Health, Plan, PlanId, Purpose, Step};
 
 use super::{Origin, Process, Rig};
 
@@ -72,8 +72,25 @@ impl Rig {
             self.give_up(at, Some(done as u32), "an injected refusal".into());
             return;
         }
-        self.guard(&step);
-        match self.machine.perform(&step) {
+        self.guard(&step, &running.plan.purpose);
+        let then = running.plan.steps.get(done + 1).cloned();
+        let by_hand = self.state.change_of(id).is_some();
+        let result = self.machine.perform(&step);
+        if let (Step::CreateGpuInstance { gpu, placement, .. }, Ok(_), true) =
+            (&step, &result, by_hand)
+        {
+            let key = SliceKey { gpu: gpu.clone(), placement: *placement };
+            self.machine.origins.insert(key, Origin::Hand);
+        }
+        let result = match (&step, then) {
+            (Step::SetMigMode { gpu, mode }, Some(Step::ResetGpu { .. }))
+                if result.is_err() && self.machine.gpu(gpu).mig.needs_reset() =>
+            {
+                Ok(StepOutcome::ModePending(*mode))
+            }
+            _ => result,
+        };
+        match result {
             Ok(_) if how == Advance::Unheard => {}
             Ok(outcome) => {
                 self.running[at].done += 1;
@@ -88,7 +105,7 @@ impl Rig {
     }
 
     /// L1: what a step takes away is nobody's.
-    fn guard(&self, step: &Step) {
+    fn guard(&self, step: &Step, purpose: &Purpose) {
         let place = match step {
             Step::DestroyComputeInstance { at, .. } => *at,
             Step::DestroyGpuInstance { placement, .. } => *placement,
@@ -103,7 +120,9 @@ impl Rig {
             let lost = self.stolen.contains(&key);
             assert!(!has || lost, "{} has what is being destroyed: {step}", lease.id);
         }
-        let foreign = self.machine.origins.get(&key) == Some(&Origin::Foreign);
+        // Whoever asked for a change named it.
+        let wanted = matches!(purpose, Purpose::Apply(_));
+        let foreign = !wanted && self.machine.origins.get(&key) == Some(&Origin::Foreign);
         assert!(!foreign, "a foreign instance is being destroyed: {step}");
         let of_lease = |p: &&Process| p.lease.is_some() && p.on.contains(&key);
         let holder = self.machine.processes.iter().find(of_lease);

@@ -2,7 +2,7 @@
 //!
 //! Must never be weakened for a seed: a seed that breaks one of these has found something.
 
-use broker::{Event, Phase, SliceUse};
+use broker::{Event, Phase, Progress, SliceUse};
 use model::{Purpose, Step};
 
 use super::{Origin, Rig};
@@ -18,6 +18,8 @@ pub(crate) fn check(rig: &Rig) {
     whole_gpus_have_no_slices(rig);
     nothing_goes_to_gpus_out_of_use(rig);
     booked_places_are_free_in_time(rig);
+    changed_and_fixed_gpus_are_left_alone(rig);
+    changes_are_whole(rig);
 }
 
 fn records_do_not_overlap(rig: &Rig) {
@@ -96,6 +98,46 @@ fn nothing_goes_to_gpus_out_of_use(rig: &Rig) {
     }
 }
 
+/// The newest plan, when it was just opened, is nothing that happens by itself on a GPU that is
+/// under a change or fixed; what it lends there lies there already.
+fn changed_and_fixed_gpus_are_left_alone(rig: &Rig) {
+    let Some(Event::PlanOpened { plan, steps, targets, .. }) = rig.journal.last().map(|s| &s.event)
+    else {
+        return;
+    };
+    let own = rig.state.change_of(*plan).is_some();
+    let rollback = matches!(steps.purpose, Purpose::Rollback(_));
+    for gpu in steps.gpus() {
+        let fixed = rig.state.fixed.contains_key(gpu) || rig.state.change_on(gpu).is_some();
+        assert!(own || rollback || !fixed, "{steps:?} on a GPU that is left alone");
+    }
+    for target in targets {
+        let gpu = &target.key.gpu;
+        assert!(rig.state.change_on(gpu).is_none(), "{steps:?} on a GPU under change");
+        let lent = rig.state.fixed.get(gpu).is_none_or(|fixed| fixed.lend && target.reuse);
+        assert!(lent, "{steps:?} on a fixed GPU");
+    }
+}
+
+/// Units are stopped only while a change is open, and a change that is over left its GPUs as
+/// wanted, as before, or says what stands.
+fn changes_are_whole(rig: &Rig) {
+    for unit in &rig.stopped {
+        let mut open = rig.state.changes.values().filter(|change| change.is_open());
+        assert!(open.any(|change| change.units.names.contains(unit)), "{unit} is down");
+    }
+    for change in rig.state.changes.values().filter(|change| !change.is_open()) {
+        for (gpu, part) in &change.gpus {
+            let right = match part.progress {
+                Progress::Done => change.turned.is_none(),
+                Progress::Undone | Progress::Stands { .. } => change.turned.is_some(),
+                _ => false,
+            };
+            assert!(right, "{} ended with {gpu} {:?}", change.id, part.progress);
+        }
+    }
+}
+
 /// A booking can be kept: whoever is on its places ends by itself before, or agreed to be ended,
 /// or is ending. GPUs that fail or are cordoned break a booking, and so do strangers.
 fn booked_places_are_free_in_time(rig: &Rig) {
@@ -135,10 +177,12 @@ fn plans_and_phases_agree(rig: &Rig) {
         }
     }
     for gpu in &rig.state.maintenance {
-        let preparing =
-            rig.state.plans.values().any(|open| {
-                open.plan.purpose == Purpose::Prepare && open.plan.gpus().contains(&gpu)
-            });
+        let preparing = rig.state.plans.values().any(|open| {
+            let turns = |step: &Step| {
+                step.gpu() == gpu && matches!(step, Step::SetMigMode { .. } | Step::ResetGpu { .. })
+            };
+            open.plan.steps.iter().any(turns)
+        });
         assert!(preparing, "{gpu} is in maintenance and nothing happens there");
     }
 }
@@ -155,6 +199,7 @@ fn every_instance_of_ours_is_explained(rig: &Rig) {
         });
         let explained = coming
             || rig.state.slices.contains_key(key)
+            || rig.state.change_on(&key.gpu).is_some_and(|c| c.gpus[&key.gpu].ours.contains(key))
             || rig.state.orphans.iter().any(|orphan| orphan.key == *key);
         assert!(explained, "nobody remembers our instance at {key:?}");
     }

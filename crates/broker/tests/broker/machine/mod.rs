@@ -17,7 +17,7 @@ use model::{
     MigUuid, NodeSnapshot, PciAddress, PlacedProfile, Step, Timestamp, catalog,
 };
 
-pub(crate) use executor::Advance;
+pub(crate) use executor::{Advance, Running};
 pub(crate) use invariants::check;
 pub(crate) use rig::{PEER_ADMIN, Rig, peer};
 
@@ -34,6 +34,8 @@ pub(crate) enum Origin {
     /// Somebody else, but just where and what an open intent of ours names, so that nobody can
     /// tell.
     Doubtful,
+    /// A change that an administrator asked for.
+    Hand,
 }
 
 /// A process on slices.
@@ -144,12 +146,15 @@ impl Machine {
                 let parent = geometry.profile(instance.profile).ok_or("unknown profile")?;
                 let known = parent.compute_profiles.iter().find(|c| c.id == *profile);
                 let known = known.ok_or("no such compute profile")?;
-                if !instance.compute_instances.is_empty() || known.slices != placement.size.get() {
+                let there = &instance.compute_instances;
+                let taken = there.iter().any(|c| c.placement.overlaps(*placement));
+                if taken || known.slices != placement.size.get() {
                     return Err("insufficient resources".into());
                 }
-                let id = ComputeInstanceId::new(0);
+                let mut ids = (0..).map(ComputeInstanceId::new);
+                let id = ids.find(|id| there.iter().all(|c| c.id != *id)).ok_or("no id left")?;
                 // The same instance made again has the same UUID, as with the real driver.
-                let uuid = MigUuid::new(format!("MIG-{uuid}-{}-0-{}", instance.id, parent.id));
+                let uuid = MigUuid::new(format!("MIG-{uuid}-{}-{id}-{}", instance.id, parent.id));
                 instance.compute_instances.push(ComputeInstance {
                     id,
                     profile: *profile,
@@ -162,7 +167,9 @@ impl Machine {
             Step::DestroyComputeInstance { gpu_instance, compute_instance, .. } => {
                 let instance = gpu.instances.iter_mut().find(|i| i.id == *gpu_instance);
                 let instance = instance.ok_or("no such GPU instance")?;
-                if instance.is_busy() {
+                let on = |c: &&ComputeInstance| c.id == *compute_instance;
+                let found = instance.compute_instances.iter().find(on);
+                if found.is_some_and(|compute| !compute.processes.is_empty()) {
                     return Err("in use by another client".into());
                 }
                 let before = instance.compute_instances.len();

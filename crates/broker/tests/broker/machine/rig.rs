@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use broker::event::Stamped;
 use broker::{
-    Command, Decision, Effect, Emptiness, Event, Peer, Policy, Refusal, SliceKey, State, World,
-    decide,
+    ChangeEvent, Command, Decision, Effect, Emptiness, Event, Peer, Policy, Refusal, SliceKey,
+    State, World, decide,
 };
 use model::{BootId, GpuUuid, LeaseId, Millis, NodeSnapshot, ProcessId, Timestamp, Uid};
 use planner::{Forecast, Planner};
@@ -50,6 +50,8 @@ pub(crate) struct Rig {
     pub(crate) protected: bool,
     /// Notices sent to processes, in order.
     pub(crate) notified: Vec<(LeaseId, broker::NoticeSignal)>,
+    /// Units that were stopped and not started again.
+    pub(crate) stopped: BTreeSet<String>,
 }
 
 impl Rig {
@@ -90,6 +92,7 @@ impl Rig {
             next_pid: FIRST_PID,
             protected: false,
             notified: Vec::new(),
+            stopped: BTreeSet::new(),
         };
         rig.started();
         rig
@@ -153,12 +156,25 @@ impl Rig {
         if let Event::SliceGone { key, .. } = &back.event {
             self.stolen.remove(key);
         }
+        if let Event::Change(ChangeEvent::Stands { gpu, .. }) = &back.event {
+            self.disown(gpu);
+        }
         self.shadow.apply(back.at, &back.event);
         self.journal.push(stamped);
         if self.journal.len().is_multiple_of(64) {
             let text = serde_json::to_string(&self.shadow).expect("a state is JSON");
             let back: State = serde_json::from_str(&text).expect("a state is read back");
             assert_eq!(back, self.shadow);
+        }
+    }
+
+    /// What a change left where it was not wanted is told of, and nobody's any more.
+    fn disown(&mut self, gpu: &GpuUuid) {
+        let known = |key: &SliceKey| self.state.slices.contains_key(key);
+        for (key, origin) in &mut self.machine.origins {
+            if key.gpu == *gpu && *origin == Origin::Ours && !known(key) {
+                *origin = Origin::Hand;
+            }
         }
     }
 
@@ -192,6 +208,14 @@ impl Rig {
     pub(crate) fn do_effect(&mut self, at: usize) {
         match self.due.remove(at) {
             Effect::Execute { .. } | Effect::WatchContainer { .. } => {}
+            Effect::StopUnits { change, units } => {
+                self.stopped.extend(units);
+                self.own(Command::UnitsStopped { change, trouble: Vec::new() });
+            }
+            Effect::StartUnits { change, units } => {
+                self.stopped.retain(|unit| !units.contains(unit));
+                self.own(Command::UnitsStarted { change, trouble: Vec::new() });
+            }
             Effect::Watch { lease, process } => {
                 self.watched.insert((lease, process));
                 if !self.alive.contains(&process) {

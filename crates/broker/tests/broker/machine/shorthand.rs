@@ -32,7 +32,9 @@ impl Rig {
     pub(crate) fn request(&mut self, spec: RequestSpec) -> Result<LeaseId, Refusal> {
         match self.command(Command::Request(spec))?.reply {
             Reply::Lease(id) => Ok(id),
-            Reply::Booking(_) | Reply::Done => panic!("a request is answered with its lease"),
+            Reply::Booking(_) | Reply::Change(_) | Reply::Done => {
+                panic!("a request is answered with its lease")
+            }
         }
     }
 

@@ -1,0 +1,91 @@
+//! GPUs that stay as a file made them.
+//!
+//! Must never let anything there be cut, retired or rearranged until an administrator hands the GPU
+//! back.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use model::{ChangeId, GpuUuid, Timestamp, Uid};
+use serde::{Deserialize, Serialize};
+
+use crate::changes::event::ChangeEvent;
+use crate::changes::refusal::ChangeRefusal;
+use crate::command::{Peer, Refusal, Reply};
+use crate::decide::Draft;
+use crate::event::Event;
+use crate::reconcile::whole_slices;
+use crate::state::State;
+use crate::{bookings, grant};
+
+/// How a GPU is fixed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fixed {
+    /// By what, in words.
+    pub by: String,
+    /// Whose word it was.
+    pub uid: Uid,
+    /// Since when.
+    pub since: Timestamp,
+    /// By which change.
+    pub change: ChangeId,
+    /// Whether its idle slices are lent, as they are.
+    pub lend: bool,
+}
+
+impl State {
+    /// Whether a GPU is left as it is: fixed, or under a change.
+    pub(crate) fn is_left_alone(&self, gpu: &GpuUuid) -> bool {
+        self.fixed.contains_key(gpu) || self.change_on(gpu).is_some()
+    }
+
+    /// Whether idle slices of a fixed GPU may be lent now.
+    pub(crate) fn lends(&self, gpu: &GpuUuid) -> bool {
+        self.fixed.get(gpu).is_some_and(|fixed| fixed.lend) && self.change_on(gpu).is_none()
+    }
+}
+
+/// A GPU stays as it was made.
+pub(crate) fn fix(draft: &mut Draft<'_>, gpu: &GpuUuid, change: ChangeId, lend: bool) {
+    let Some(of) = draft.state.changes.get(&change) else { return };
+    let since = draft.world.now;
+    let fixed = Fixed { by: of.words.clone(), uid: of.by, since, change, lend };
+    draft.emit(Event::Change(ChangeEvent::Fixed { gpu: gpu.clone(), fixed }));
+    if lend {
+        adopt_all(draft, gpu);
+    }
+    bookings::rearrange(draft);
+}
+
+/// Whole slices that nobody's records know are ours to lend.
+pub(crate) fn adopt_all(draft: &mut Draft<'_>, gpu: &GpuUuid) {
+    let Some(seen) = draft.world.observed.gpu(gpu) else { return };
+    let slices: Vec<_> = whole_slices(seen);
+    for slice in slices {
+        if !draft.state.slices.contains_key(&slice.key) {
+            draft.emit(Event::SliceAdopted { slice });
+        }
+    }
+}
+
+/// An administrator hands a fixed GPU back to automatic management.
+pub(crate) fn hand_back(draft: &mut Draft<'_>, gpu: GpuUuid, by: Peer) -> Result<Reply, Refusal> {
+    if !by.admin {
+        return Err(Refusal::AdminsOnly("hand a GPU back to automatic management"));
+    }
+    let Some(seen) = draft.world.observed.gpu(&gpu) else {
+        return Err(Refusal::UnknownGpu(gpu));
+    };
+    if let Some(change) = draft.state.change_on(&gpu) {
+        let busy = alloc::format!("{} is under way on GPU {}", change.id, seen.index);
+        return Err(ChangeRefusal::Busy(busy).into());
+    }
+    if !draft.state.fixed.contains_key(&gpu) {
+        return Err(ChangeRefusal::NotFixed(seen.index.to_string()).into());
+    }
+    draft.emit(Event::Change(ChangeEvent::HandedBack { gpu: gpu.clone() }));
+    adopt_all(draft, &gpu);
+    bookings::rearrange(draft);
+    grant::schedule(draft);
+    Ok(Reply::Done)
+}
