@@ -120,8 +120,8 @@ fn the_most_of_everything_is_answered_at_once() {
             }
         }
     }
-    let keys: String = (0..9_000).map(|key| format!("k{key}: 1\n")).collect();
-    assert!(read(&keys).unwrap_err().0.len() > 8_000);
+    let keys: Vec<String> = (0..9_000).map(|key| format!("k{key}: 1\n")).collect();
+    assert!(read(&keys.concat()).unwrap_err().0.len() > 8_000);
 }
 
 #[test]
