@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use model::{
     DesiredCompute, DesiredGpu, DesiredInstance, GpuInstanceId, GpuInstanceProfileId, GpuSnapshot,
-    LeaseId, Millis, PlacedProfile, Plan, ProfileName, Purpose, Step, Timestamp,
+    InstanceShape, LeaseId, Millis, PlacedProfile, Plan, ProfileName, Purpose, Step, Timestamp,
 };
 use planner::{Forecast, Hold, Room, Rules, Want, Why};
 
@@ -204,7 +204,7 @@ fn one_more(
         if used == Use::Warm {
             wanted.push(slice(instance.profile)?);
         } else {
-            wanted.push(DesiredInstance::as_it_is(instance));
+            wanted.push(InstanceShape::from(instance).desired());
             held.insert(instance.id, Why::new("in use"));
         }
     }

@@ -12,7 +12,6 @@ use crate::ids::{
     ComputeInstanceId, ComputeInstanceProfileId, GpuInstanceId, GpuInstanceProfileId, GpuUuid,
 };
 use crate::placement::Placement;
-use crate::snapshot::{GpuInstance, GpuSnapshot, MigMode, MigState};
 
 /// A compute instance that is wanted in a GPU instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,21 +31,6 @@ pub struct DesiredInstance {
     pub placement: Option<Placement>,
     /// Its compute instances; empty for a GPU instance without any (which nobody can use).
     pub computes: Vec<DesiredCompute>,
-}
-
-impl DesiredInstance {
-    /// A GPU instance as it is, with every compute instance at its place.
-    pub fn as_it_is(instance: &GpuInstance) -> Self {
-        let computes = instance.compute_instances.iter().map(|compute| DesiredCompute {
-            profile: compute.profile,
-            placement: Some(compute.placement),
-        });
-        Self {
-            profile: instance.profile,
-            placement: Some(instance.placement),
-            computes: computes.collect(),
-        }
-    }
 }
 
 /// What is wanted of one GPU.
@@ -73,17 +57,6 @@ pub enum DesiredGpu {
         /// Compute instances that go while their GPU instance stays.
         computes: Vec<(GpuInstanceId, ComputeInstanceId)>,
     },
-}
-
-impl DesiredGpu {
-    /// What a GPU is now, every instance at its place: the desire that leads back to it. A mode that
-    /// is only pending is not part of it.
-    pub fn as_it_is(gpu: &GpuSnapshot) -> Self {
-        let MigState::Supported { current: MigMode::Enabled, .. } = gpu.mig else {
-            return Self::Whole;
-        };
-        Self::Exactly(gpu.instances.iter().map(DesiredInstance::as_it_is).collect())
-    }
 }
 
 /// What is wanted of a machine; GPUs that are not named stay as they are.

@@ -7,7 +7,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use model::{DesiredGpu, GpuInstanceId, GpuSnapshot, Plan, Purpose};
+use model::{DesiredGpu, GpuInstanceId, GpuShape, GpuSnapshot, Plan, Purpose};
 
 use self::present::Present;
 use self::write::Settled;
@@ -116,12 +116,12 @@ impl Planner {
     pub fn plan_back(
         &self,
         now: &GpuSnapshot,
-        before: &GpuSnapshot,
+        before: &GpuShape,
         protected: &BTreeMap<GpuInstanceId, Why>,
         rules: &Rules,
         purpose: Purpose,
     ) -> Result<(Plan, GpuReport), Impossible> {
-        self.plan_gpu(now, protected, &DesiredGpu::as_it_is(before), rules, purpose)
+        self.plan_gpu(now, protected, &before.desired(), rules, purpose)
     }
 
     fn settle(&self, present: &Present<'_>, desired: &DesiredGpu) -> Result<Settled, Impossible> {

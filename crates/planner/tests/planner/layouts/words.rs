@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use checker::{Protected, check};
 use model::{
     ComputeInstanceId, ComputeInstanceProfileId, DesiredCompute, DesiredGpu, DesiredInstance,
-    GpuInstanceId, GpuInstanceProfileId, GpuProcess, Health, MigMode, MigState, NodeSnapshot,
-    Placement, PlanId, Purpose, Step,
+    GpuInstanceId, GpuInstanceProfileId, GpuProcess, GpuShape, Health, MigMode, MigState,
+    NodeSnapshot, Placement, PlanId, Purpose, Step,
 };
 use planner::{Fate, GpuReport, Impossible, Reset, Rules, Why};
 
@@ -365,7 +365,13 @@ fn a_plan_that_broke_off_is_taken_back() {
         let half = model::Plan { steps: plan.steps[..done].to_vec(), ..plan.clone() };
         let now = execute(&before, &half);
         let (gpu, purpose) = (&now.gpus[0], Purpose::Rollback(PlanId::new(1)));
-        let back = planner().plan_back(gpu, &before.gpus[0], &nobody(), &Rules::default(), purpose);
+        let back = planner().plan_back(
+            gpu,
+            &GpuShape::of(&before.gpus[0]),
+            &nobody(),
+            &Rules::default(),
+            purpose,
+        );
         let (back, _) = back.unwrap();
         assert!(back.steps.len() <= done);
         assert!(check(&back, &now, &Protected::nothing()).is_ok());
@@ -392,7 +398,7 @@ fn a_mode_is_taken_back() {
         let purpose = Purpose::Rollback(PlanId::new(1));
         let back = planner().plan_back(
             &now.gpus[0],
-            &before.gpus[0],
+            &GpuShape::of(&before.gpus[0]),
             &nobody(),
             &Rules::default(),
             purpose,
