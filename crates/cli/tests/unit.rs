@@ -14,9 +14,9 @@ use std::time::Duration;
 use server::{kill, wait_for};
 use simulated::{Lab, PATIENCE, skip, told};
 
-const UNITS: [&str; 3] = ["migd.service", "migd.socket", "migd-admin.socket"];
-/// Tenths; docs/install.md names it, too.
-const EXPOSURE: &str = "40";
+/// What runs migd's programs, and below how many tenths systemd must put its exposure; docs/install.md
+/// names both.
+const SERVICES: [(&str, &str); 2] = [("migd.service", "40"), ("migd-layout.service", "37")];
 
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -26,15 +26,39 @@ fn has(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
+/// Every unit in `packaging`, by name.
+fn packaged() -> Vec<(String, String)> {
+    let kinds = [".service", ".socket", ".target", ".timer", ".path"];
+    let mut units = Vec::new();
+    for entry in fs::read_dir(project().join("packaging")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if kinds.iter().any(|kind| name.ends_with(kind)) {
+            units.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+    units.sort();
+    assert!(units.len() >= 4, "{units:?}");
+    units
+}
+
 /// The units with a program that exists.
 fn units() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for unit in UNITS {
-        let text = fs::read_to_string(project().join("packaging").join(unit)).unwrap();
+    for (name, text) in packaged() {
         let text = text.replace("/usr/local/bin/migd", "/bin/true");
-        fs::write(folder.path().join(unit), text).unwrap();
+        let text = text.replace("/usr/local/bin/migctl", "/bin/true");
+        fs::write(folder.path().join(name), text).unwrap();
     }
     folder
+}
+
+/// The values of a key in a unit, all lines of it together.
+fn values(unit: &str, key: &str) -> Vec<String> {
+    let units = packaged();
+    let (_, text) = units.iter().find(|(name, _)| name == unit).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    lines.flat_map(|line| line.split_whitespace().map(str::to_owned)).collect()
 }
 
 fn analyze(folder: &Path, args: &[&str]) -> std::process::Output {
@@ -48,7 +72,7 @@ fn systemd_understands_every_line_of_the_units() {
     }
     let folder = units();
     let mut args = vec!["verify", "--man=no"];
-    let paths = UNITS.map(|unit| format!("./{unit}"));
+    let paths: Vec<String> = packaged().iter().map(|(name, _)| format!("./{name}")).collect();
     args.extend(paths.iter().map(String::as_str));
     let output = analyze(folder.path(), &args);
     // Warnings leave the status at 0.
@@ -56,23 +80,49 @@ fn systemd_understands_every_line_of_the_units() {
 }
 
 #[test]
-fn the_unit_is_as_closed_as_the_page_says() {
+fn the_units_are_as_closed_as_the_page_says() {
     if !has("systemd-analyze") {
-        return skip("the_unit_is_as_closed_as_the_page_says", "no systemd-analyze");
+        return skip("the_units_are_as_closed_as_the_page_says", "no systemd-analyze");
     }
     let folder = units();
-    let limit = format!("--threshold={EXPOSURE}");
-    let args = ["security", "--offline=true", "--no-pager", &limit, "./migd.service"];
-    let output = analyze(folder.path(), &args);
-    assert!(output.status.success(), "{}", told(&output));
     let page = fs::read_to_string(project().join("docs/install.md")).unwrap();
-    assert!(page.contains("below 4.0"), "docs/install.md must name the bar of this test");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // What migd cannot do without must not have been closed.
-    let open = ["ProtectProc=", "CapabilityBoundingSet=~CAP_SYS_ADMIN", "PrivateUsers="];
-    for right in open {
-        assert!(text.lines().any(|l| l.contains('✗') && l.contains(right)), "{right}: {text}");
+    for (service, tenths) in SERVICES {
+        let (limit, path) = (format!("--threshold={tenths}"), format!("./{service}"));
+        let args = ["security", "--offline=true", "--no-pager", &limit, &path];
+        let output = analyze(folder.path(), &args);
+        assert!(output.status.success(), "{}", told(&output));
+        let bar = format!("below {}.{}", &tenths[..1], &tenths[1..]);
+        assert!(page.contains(&bar), "docs/install.md must name the bar of {service}, {bar}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // What migd cannot do without must not have been closed.
+        let open = ["ProtectProc=", "CapabilityBoundingSet=~CAP_SYS_ADMIN", "PrivateUsers="];
+        for right in open {
+            assert!(text.lines().any(|l| l.contains('✗') && l.contains(right)), "{right}: {text}");
+        }
     }
+}
+
+/// The layout stands before anything that would hand its slices out, after what it needs, and nothing
+/// waits for it longer than it takes by its own limit.
+#[test]
+fn the_layout_is_restored_in_time_and_holds_nobody_up() {
+    let unit = "migd-layout.service";
+    let before = values(unit, "Before");
+    for user in ["docker", "containerd", "kubelet", "slurmd"] {
+        assert!(before.contains(&format!("{user}.service")), "{before:?}");
+    }
+    let after = values(unit, "After");
+    for needed in ["nvidia-persistenced", "nvidia-fabricmanager", "migd"] {
+        assert!(after.contains(&format!("{needed}.service")), "{after:?}");
+    }
+    // migd may start units that it stopped; none of them may come before it is done itself.
+    assert!(values(unit, "Requires").is_empty() && values(unit, "BindsTo").is_empty());
+    assert_eq!(values(unit, "ConditionPathExists"), ["/etc/migd/layout.yaml"]);
+    assert_eq!(values(unit, "Type"), ["oneshot"]);
+    let start = values(unit, "ExecStart").join(" ");
+    assert_eq!(start, "/usr/local/bin/migctl apply -f /etc/migd/layout.yaml --boot --timeout 120s");
+    let limit: u64 = values(unit, "TimeoutStartSec")[0].parse().unwrap();
+    assert!((121..=180).contains(&limit), "longer than the command's own, and bounded: {limit}");
 }
 
 /// The socket on which systemd listens.

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use driver::{Driver, Resolver};
-use host::{HostRoot, Reset, SysfsReset, SystemdUnits, Units};
+use host::{HostRoot, MachineReset, Reset, SystemdUnits, Units};
 use model::Timestamp;
 use sim_nvml::SimHost;
 
@@ -33,7 +33,7 @@ impl Machine {
         Ok(match source {
             GpuSource::Real => {
                 let root = HostRoot::real();
-                let reset = Box::new(SysfsReset::new(root.clone()));
+                let reset = Box::new(MachineReset::new(root.clone()));
                 let units = Box::new(SystemdUnits::default());
                 Self { driver, root, reset, units, simulated: None }
             }

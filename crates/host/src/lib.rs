@@ -1,8 +1,9 @@
 //! The rest of the machine, a port each: processes, holders of device nodes, capability nodes and
-//! the access to them, the clock, GPU reset, systemd's units, user names, and where files belong.
+//! the access to them, the clock, GPU reset, NVIDIA's PCI functions, systemd's units, user names, and where files belong.
 //!
 //! Must never decide anything: every function reads or does one thing and says what happened.
-//! Nothing here starts a program, and no `unsafe` code is needed.
+//! Nothing here starts a program but a reset, which may need NVIDIA's own tool, and no `unsafe` code is
+//! needed.
 
 pub mod access;
 pub mod cdi;
@@ -13,6 +14,7 @@ pub mod groups;
 mod holders;
 pub mod nodes;
 pub mod paths;
+pub mod pci;
 pub mod processes;
 pub mod reset;
 pub mod root;
@@ -24,7 +26,7 @@ pub use groups::Groups;
 pub use holders::{Holder, Holders, HoldersError, Incomplete, holders_of};
 pub use paths::{Machine, MachineName, Places, Surroundings};
 pub use processes::{PidFd, ProcessDescription, ProcessError};
-pub use reset::{Reset, ResetError, SysfsReset};
+pub use reset::{MachineReset, Reset, ResetError};
 pub use root::HostRoot;
 pub use units::{SystemdUnits, UnitError, Units};
 pub use users::Users;
