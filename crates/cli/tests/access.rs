@@ -236,7 +236,7 @@ fn an_old_open_descriptor_keeps_a_new_slice_from_others() {
     let holding = format!("exec 9<{}; exec sleep 600", node.display());
     let mut mallory = start(as_user(ANN, Command::new("sh").args(["-c", &holding])));
     wait_for("the node to be open", || has_open(mallory.id(), &node).then_some(()));
-    destroy(&server, &foreign);
+    server.lab.destroy(&foreign);
     let bob = start(migctl_as(
         &server,
         BOB,
@@ -274,19 +274,6 @@ fn an_old_open_descriptor_keeps_a_new_slice_from_others() {
     }
     bob.wait_with_output().unwrap();
     next.wait_with_output().unwrap();
-}
-
-/// Destroys a slice from outside of migd.
-fn destroy(server: &Server, uuid: &str) {
-    let machine = server.lab.machine();
-    let caller = machine.caller();
-    machine
-        .change(|node, now| {
-            let (gpu, compute) = node.mig_device_by_uuid(uuid).unwrap();
-            node.destroy_compute_instance(gpu, caller, compute, now).unwrap();
-            node.destroy_gpu_instance(gpu, caller, compute.instance, now).unwrap();
-        })
-        .unwrap();
 }
 
 #[test]
@@ -516,107 +503,4 @@ fn an_administrator_gives_everybody_access_and_takes_it_back() {
     kill("KILL", ann.id());
     server.lab.ok(&["access", "stock", "--all"]);
     assert_eq!(rights(&nodes), [(0, 0o444); 2]);
-}
-
-/// A container gets the slice of a lease by its name, before and after the daemon is killed.
-#[test]
-fn a_container_finds_the_slice_of_a_lease_by_its_name() {
-    let name = "a_container_finds_the_slice_of_a_lease_by_its_name";
-    if !has_users(name) {
-        return;
-    }
-    let runs = |program: &str| Command::new(program).arg("--version").output().is_ok();
-    let busybox = PathBuf::from("/bin/busybox");
-    if !runs("podman") || !busybox.exists() || !runs("runc") {
-        skip(name, "needs podman, runc and busybox-static");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("migd.toml");
-    let spec = folder.path().join("cdi/migd.json");
-    std::fs::write(&config, format!("[cdi]\npath = \"{}\"\n", spec.display())).unwrap();
-    let server = Server { lab: Lab::shared("a30:1") };
-    let options = ["--enforce", "on", "--config", config.to_str().unwrap()];
-    server.start_daemon(&options);
-    wait_for("the GPU to be ready", || {
-        (server.status()["gpus"][0]["mig"] == "enabled").then_some(())
-    });
-    server.lab.ok(&["lease", "--profile", "1g.6gb", "--name", "llm-a"]);
-    let lease = server.until("llm-a", "active");
-    let uuid = uuid(&lease);
-    let known = || std::fs::read_to_string(&spec).is_ok_and(|text| text.contains("llm-a"));
-    wait_for("the specification", || known().then_some(()));
-    let container = Container::new(folder.path(), spec.parent().unwrap());
-    let caps: Vec<String> = nodes(&server, &lease)
-        .iter()
-        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
-        .collect();
-    let look = || {
-        let seen = container.run(
-            "migd.dev/lease=llm-a",
-            "echo $CUDA_VISIBLE_DEVICES; ls /dev/nvidia-caps; ls -d /dev/nvidia0",
-        );
-        let text = String::from_utf8_lossy(&seen.stdout).into_owned();
-        assert!(seen.status.success(), "{}", told(&seen));
-        let mut lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.remove(0), uuid, "{text}");
-        assert_eq!(lines, [caps[0].as_str(), caps[1].as_str(), "/dev/nvidia0"], "{text}");
-    };
-    look();
-    server.kill_daemon();
-    look();
-    server.start_daemon(&options);
-    look();
-    assert!(!container.run("migd.dev/lease=other", "true").status.success());
-    server.lab.ok(&["release", "llm-a"]);
-    server.until_empty();
-    wait_for("the name to go", || (!known()).then_some(()));
-    assert!(!container.run("migd.dev/lease=llm-a", "true").status.success());
-}
-
-/// Podman with storage of its own and a private `/etc/cdi`.
-struct Container {
-    folder: PathBuf,
-    cdi: PathBuf,
-}
-
-impl Container {
-    fn new(folder: &std::path::Path, cdi: &std::path::Path) -> Self {
-        let container = Self { folder: folder.to_owned(), cdi: cdi.to_owned() };
-        let limits = "[containers]\ndefault_ulimits=[\"nofile=10000:10000\",\"nproc=10000:10000\"]\n\
-                      [engine]\nruntime=\"runc\"\ncgroup_manager=\"cgroupfs\"\n\
-                      events_logger=\"file\"\n";
-        std::fs::write(folder.join("containers.conf"), limits).unwrap();
-        let script = format!(
-            "set -e; cd {}; mkdir -p image/bin; cp /bin/busybox image/bin/; \
-             for p in sh ls echo true; do ln -sf busybox image/bin/$p; done; \
-             tar -C image -cf image.tar .",
-            folder.display()
-        );
-        let made = Command::new("sh").args(["-c", &script]).output().unwrap();
-        assert!(made.status.success(), "{}", told(&made));
-        let done = container.podman("podman $P import image.tar localhost/tiny:1");
-        assert!(done.status.success(), "{}", told(&done));
-        container
-    }
-
-    fn run(&self, device: &str, script: &str) -> Output {
-        self.podman(&format!(
-            "podman $P run --rm --network=none --device {device} localhost/tiny:1 sh -c '{script}'"
-        ))
-    }
-
-    fn podman(&self, line: &str) -> Output {
-        let folder = self.folder.display();
-        let script = format!(
-            "mkdir -p /etc/cdi && mount --bind {} /etc/cdi && cd {folder} && \
-             P='--root {folder}/store --runroot {folder}/run --storage-driver vfs' && {line}",
-            self.cdi.display()
-        );
-        Command::new("unshare")
-            .args(["-m", "sh", "-c", &script])
-            .env("CONTAINERS_CONF", self.folder.join("containers.conf"))
-            .output()
-            .unwrap()
-    }
 }

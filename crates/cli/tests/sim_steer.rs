@@ -5,7 +5,7 @@
 mod simulated;
 
 use serde_json::Value;
-use simulated::Lab;
+use simulated::{Lab, told};
 
 fn gpu(lab: &Lab, index: usize) -> Value {
     lab.json(&["sim", "show"])["gpus"][index].clone()
@@ -229,4 +229,35 @@ fn a_machine_is_described_in_a_file() {
     let output = show(&wrong);
     assert_eq!(output.status.code(), Some(3), "{}", simulated::told(&output));
     assert!(simulated::told(&output).contains("a30"), "{}", simulated::told(&output));
+}
+
+/// Units hold GPUs while they run; a file in the machine's folder shows what they do.
+#[test]
+fn units_are_invented_stopped_and_started() {
+    let lab = Lab::new("a30:1");
+    lab.ok(&["sim", "unit", "add", "nvidia-dcgm", "--holds", "session"]);
+    let needs = ["--needs", "nvidia-dcgm", "--holds", "client", "--gpu", "0"];
+    lab.ok(&[&["sim", "unit", "add", "dcgm-exporter"], &needs[..]].concat());
+    let holders = || {
+        let all = lab.json(&["sim", "holder", "list"]);
+        let names = all.as_array().unwrap().iter().map(|holder| holder["name"].to_string());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(holders(), "\"nvidia-dcgm.service\" \"dcgm-exporter.service\"");
+    assert!(!lab.run(&["sim", "reset", "0"]).status.success(), "it is held");
+    lab.ok(&["sim", "unit", "stop", "nvidia-dcgm"]);
+    assert_eq!(holders(), "");
+    lab.ok(&["sim", "reset", "0"]);
+    let file = std::fs::read_to_string(lab.machine_dir().join("units.toml")).unwrap();
+    assert_eq!(file.matches("inactive").count(), 2, "{file}");
+    let shown = lab.ok(&["sim", "unit", "list"]);
+    assert!(shown.contains("dcgm-exporter  inactive  GPU 0     nvidia-dcgm"), "{shown}");
+    lab.ok(&["sim", "unit", "start", "dcgm-exporter"]);
+    assert_eq!(lab.json(&["sim", "unit", "list"])[1]["state"], "active", "what it needs, too");
+    lab.ok(&["sim", "unit", "add", "nvsm", "--stops", "hangs"]);
+    let refused = lab.run(&["sim", "unit", "stop", "nvsm"]);
+    assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+    assert_eq!(lab.run(&["sim", "unit", "stop", "gone"]).status.code(), Some(3));
+    lab.ok(&["sim", "unit", "remove", "nvidia-dcgm"]);
+    assert_eq!(holders(), "\"dcgm-exporter.service\"");
 }

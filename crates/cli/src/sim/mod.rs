@@ -12,6 +12,7 @@ mod machine;
 mod show;
 mod steer;
 mod table;
+mod units;
 mod view;
 mod workload;
 
@@ -57,6 +58,8 @@ enum SimVerb {
     Latency(steer::LatencyArgs),
     /// Invent holders that keep GPUs and instances busy
     Holder(holders::HolderArgs),
+    /// Invent systemd units that hold GPUs, and stop and start them
+    Unit(units::UnitArgs),
     /// Raise an Xid error
     Xid(steer::XidArgs),
     /// Print the mutating driver calls of every process
@@ -81,6 +84,7 @@ pub(crate) fn run(context: &Context, args: SimArgs) -> Result<ExitCode, Failure>
         SimVerb::Wipe(args) => steer::wipe(context, &args),
         SimVerb::Latency(args) => steer::latency(context, &args),
         SimVerb::Holder(args) => holders::run(context, args),
+        SimVerb::Unit(args) => units::run(context, args),
         SimVerb::Xid(args) => steer::xid(context, &args),
         SimVerb::Calls(args) => calls::run(context, &args),
     }

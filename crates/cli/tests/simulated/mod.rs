@@ -115,6 +115,18 @@ impl Lab {
         machine.change(|node, now| make_slice(node, gpu, caller, profile, now)).unwrap()
     }
 
+    /// Takes the slice with this UUID away, as somebody by hand would.
+    pub fn destroy(&self, uuid: &str) {
+        let machine = self.machine();
+        let caller = machine.caller();
+        let change = machine.change(|node, now| {
+            let (gpu, compute) = node.mig_device_by_uuid(uuid).unwrap();
+            node.destroy_compute_instance(gpu, caller, compute, now).unwrap();
+            node.destroy_gpu_instance(gpu, caller, compute.instance, now).unwrap();
+        });
+        change.unwrap();
+    }
+
     /// Starts a workload with these options and waits until it says where it runs.
     pub fn workload(&self, options: &[&str]) -> Workload {
         self.workload_with(options, |_| {})

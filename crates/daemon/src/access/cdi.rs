@@ -1,12 +1,15 @@
-//! The files by which container engines know the slices of active leases, kept in step with them.
+//! The files by which container engines know slices, kept in step with them: those of active leases,
+//! and those made by hand or by file.
 //!
-//! Must never name a slice that nobody leases: whoever may start containers would have it.
+//! Must never name a slice of ours that nobody leases: whoever may start containers would have it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use broker::{Lease, Phase, State};
+use broker::{Lease, Phase, State, Use};
 use host::HostRoot;
 use host::cdi::{Device, KIND_GPU, KIND_LEASE, write};
+use host::nodes::InstancePath;
 use model::NodeSnapshot;
 
 use super::instances_of;
@@ -60,7 +63,7 @@ fn active(state: &State) -> impl Iterator<Item = &Lease> {
 fn leases(state: &State, observed: &NodeSnapshot) -> Vec<Device> {
     let mut devices = Vec::new();
     for lease in active(state) {
-        let device = device(observed, lease, lease.id.to_string(), 0..lease.slices.len());
+        let device = device(observed, lease, lease.id.to_string());
         if let Some(name) = &lease.spec.name {
             let same = active(state).filter(|other| other.spec.name.as_ref() == Some(name));
             if same.count() == 1 {
@@ -73,21 +76,37 @@ fn leases(state: &State, observed: &NodeSnapshot) -> Vec<Device> {
     devices
 }
 
-/// Every slice of an active lease by `GPU:N`, N counting the GPU's MIG devices in the order of their
-/// instance ids as NVIDIA's tools do, and by its UUID.
+/// Slices by `GPU:N`, N counting the GPU's MIG devices in the order of their instance ids as NVIDIA's
+/// tools do, and by their UUIDs: those of active leases, and those that are not ours to lend because
+/// somebody made them by hand or by file.
 fn places(state: &State, observed: &NodeSnapshot) -> Vec<Device> {
     let mut devices = Vec::new();
-    for lease in active(state) {
-        for (at, slice) in lease.slices.iter().enumerate() {
-            let Some(gpu) = observed.gpu(&slice.key.gpu) else { continue };
-            let computes = gpu.instances.iter().flat_map(|instance| {
-                instance.compute_instances.iter().map(move |compute| (instance.id, compute.id))
-            });
-            let mut numbered = computes.enumerate();
-            let own = (slice.gpu_instance, slice.compute_instance);
-            let Some((index, _)) = numbered.find(|(_, ids)| *ids == own) else { continue };
-            for name in [format!("{}:{index}", gpu.index), slice.uuid.to_string()] {
-                devices.push(device(observed, lease, name, at..at + 1));
+    for gpu in &observed.gpus {
+        let uses = broker::uses(state, gpu);
+        let mut index = 0;
+        for (instance, used) in gpu.instances.iter().zip(uses) {
+            for compute in &instance.compute_instances {
+                let Some(uuid) = &compute.uuid else { continue };
+                let name = format!("{}:{index}", gpu.index);
+                index += 1;
+                let is_shown = match used {
+                    Use::Leased(lease) => active(state).any(|active| active.id == lease),
+                    Use::Foreign => true,
+                    Use::Ending(_) | Use::Warm | Use::Changing => false,
+                };
+                if !is_shown {
+                    continue;
+                }
+                let whole = InstancePath {
+                    gpu: gpu.minor,
+                    gpu_instance: instance.id,
+                    compute_instance: None,
+                };
+                let parts = [whole, InstancePath { compute_instance: Some(compute.id), ..whole }];
+                let uuid = uuid.to_string();
+                let device = named(name, &parts, vec![uuid.clone()]);
+                devices.push(Device { name: uuid, ..device.clone() });
+                devices.push(device);
             }
         }
     }
@@ -95,25 +114,23 @@ fn places(state: &State, observed: &NodeSnapshot) -> Vec<Device> {
     devices
 }
 
-fn device(
-    observed: &NodeSnapshot,
-    lease: &Lease,
-    name: String,
-    which: std::ops::Range<usize>,
-) -> Device {
-    let slices = lease.slices.get(which).unwrap_or_default();
+fn device(observed: &NodeSnapshot, lease: &Lease, name: String) -> Device {
+    let parts: Vec<InstancePath> =
+        lease.slices.iter().flat_map(|slice| instances_of(observed, slice)).collect();
+    let uuids = lease.slices.iter().map(|slice| slice.uuid.to_string()).collect();
+    named(name, &parts, uuids)
+}
+
+/// A device with the nodes of these instances, their GPUs' and those that every program opens.
+fn named(name: String, parts: &[InstancePath], uuids: Vec<String>) -> Device {
     let shared = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"];
     let mut nodes: Vec<PathBuf> = shared.map(PathBuf::from).to_vec();
     let real = HostRoot::real();
-    for slice in slices {
-        if let Some(gpu) = observed.gpu(&slice.key.gpu) {
-            nodes.push(host::nodes::gpu_node(&real, gpu.minor));
-        }
-        let own = instances_of(observed, slice);
-        nodes.extend(own.into_iter().map(|instance| instance.minor().node(&real)));
+    for part in parts {
+        nodes.push(host::nodes::gpu_node(&real, part.gpu));
+        nodes.push(part.minor().node(&real));
     }
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     nodes.retain(|node| seen.insert(node.clone()));
-    let uuids = slices.iter().map(|slice| slice.uuid.to_string()).collect();
     Device { name, nodes, uuids }
 }

@@ -99,7 +99,7 @@ pub enum Started {
 #[derive(Debug, thiserror::Error)]
 pub enum UnitError {
     /// There is no systemd to talk to.
-    #[error("systemd cannot be reached")]
+    #[error("systemd cannot be reached over D-Bus (is dbus.socket up?)")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// systemd does not know the unit.
     #[error("there is no unit {unit}")]

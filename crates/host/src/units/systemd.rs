@@ -1,11 +1,11 @@
-//! The units of systemd, over D-Bus: the system's bus, or systemd's own socket where there is none
-//! (as at boot, before the bus runs).
+//! The units of systemd, over the system's D-Bus.
 //!
 //! Must never start a program: systemctl says no more than systemd does. Must never wait for ever:
 //! every call has a limit, and a job is asked after until the caller's.
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use model::UnitName;
@@ -21,11 +21,9 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// The system's bus. The environment may name another one, which root's daemon must not believe.
 const BUS: &str = "unix:path=/run/dbus/system_bus_socket";
-/// Where systemd itself speaks the protocol, to root alone.
-const PRIVATE: &str = "/run/systemd/private";
 
 /// How long one call may take. systemd answers in milliseconds or is stuck.
-const CALL_LIMIT: Duration = Duration::from_secs(10);
+const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks at a job.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -33,20 +31,18 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct SystemdUnits {
     bus: String,
-    private: Option<String>,
 }
 
 impl Default for SystemdUnits {
     fn default() -> Self {
-        let private = Some(format!("unix:path={PRIVATE}"));
-        Self { bus: BUS.to_owned(), private }
+        Self { bus: BUS.to_owned() }
     }
 }
 
 impl SystemdUnits {
     /// The systemd behind the bus at a D-Bus address (`unix:path=…`).
     pub fn at(bus: impl Into<String>) -> Self {
-        Self { bus: bus.into(), private: None }
+        Self { bus: bus.into() }
     }
 
     /// Whether a systemd runs this machine, as `sd_booted(3)` tells it.
@@ -54,23 +50,28 @@ impl SystemdUnits {
         Path::new("/run/systemd/system").is_dir()
     }
 
+    /// systemd's own socket is no way around a missing bus: what it sends has no sender that the
+    /// protocol allows.
     async fn connect(&self) -> Result<Manager, UnitError> {
-        let unreachable = |error| UnitError::Unreachable(Box::new(error));
         let bus = zbus::connection::Builder::address(self.bus.as_str());
-        let failed = match bus.method_timeout(CALL_LIMIT).build().await {
-            Ok(connection) => return Ok(Manager { connection }),
-            Err(error) => error,
-        };
-        let Some(private) = &self.private else { return Err(unreachable(failed)) };
-        let own = zbus::connection::Builder::address(private.as_str()).p2p();
-        match own.method_timeout(CALL_LIMIT).build().await {
-            Ok(connection) => Ok(Manager { connection }),
-            Err(_) => Err(unreachable(failed)),
-        }
+        let connection = bus.method_timeout(CALL_LIMIT).build().await;
+        connection
+            .map(|connection| Manager { connection })
+            .map_err(|error| UnitError::Unreachable(Box::new(error)))
     }
 
-    /// Asks for a job and waits for its end.
     fn job(
+        &self,
+        name: &UnitName,
+        operation: Operation,
+        limit: Duration,
+    ) -> Result<Ended, UnitError> {
+        let (units, name) = (self.clone(), name.clone());
+        bounded(limit, move || units.job_here(&name, operation, limit))
+    }
+
+    /// Asks for a job and waits for its end, in this thread.
+    fn job_here(
         &self,
         name: &UnitName,
         operation: Operation,
@@ -126,16 +127,37 @@ fn settled(operation: Operation, activity: Activity) -> bool {
     }
 }
 
+/// Does it in a thread that is left behind when it takes longer than every limit together: a bus that
+/// accepts a connection and then says nothing is waited for by nothing else.
+fn bounded<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> Result<T, UnitError> + Send + 'static,
+) -> Result<T, UnitError> {
+    let (done, result) = channel();
+    let thread = std::thread::Builder::new().name("systemd".to_owned()).spawn(move || {
+        // Nobody listens any more to one that comes too late.
+        let _ = done.send(work());
+    });
+    thread.map_err(|error| UnitError::Unreachable(Box::new(error)))?;
+    let whole = limit + 3 * CALL_LIMIT;
+    result.recv_timeout(whole).unwrap_or_else(|error| Err(UnitError::Unreachable(Box::new(error))))
+}
+
 impl Units for SystemdUnits {
     fn unit(&self, name: &UnitName) -> Result<Option<Unit>, UnitError> {
-        zbus::block_on(async {
-            let manager = self.connect().await?;
-            Ok(manager.unit(name).await?.map(|(_, unit)| unit))
+        let (units, name) = (self.clone(), name.clone());
+        bounded(Duration::ZERO, move || {
+            zbus::block_on(async {
+                let manager = units.connect().await?;
+                Ok(manager.unit(&name).await?.map(|(_, unit)| unit))
+            })
         })
     }
 
     fn list(&self) -> Result<Vec<Unit>, UnitError> {
-        zbus::block_on(async { self.connect().await?.list().await })
+        let units = self.clone();
+        let list = move || zbus::block_on(async { units.connect().await?.list().await });
+        bounded(Duration::ZERO, list)
     }
 
     fn stop(&self, name: &UnitName, limit: Duration) -> Result<(), UnitError> {
