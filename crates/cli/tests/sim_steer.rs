@@ -196,12 +196,12 @@ fn another_users_machine_is_out_of_reach_unless_shared() {
     let lab = Lab::shared("a30x4");
     let show = |lab: &Lab| lab.command(&["sim", "show"]).uid(65_534).gid(65_534).output().unwrap();
     let open = show(&lab);
-    assert!(open.status.success(), "{}", simulated::told(&open));
+    assert!(open.status.success(), "{}", told(&open));
     let closed = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(lab.machine_dir(), closed).unwrap();
     let refused = show(&lab);
-    assert_eq!(refused.status.code(), Some(4), "{}", simulated::told(&refused));
-    assert!(simulated::told(&refused).contains("--shared"), "{}", simulated::told(&refused));
+    assert_eq!(refused.status.code(), Some(4), "{}", told(&refused));
+    assert!(told(&refused).contains("--shared"), "{}", told(&refused));
 }
 
 #[test]
@@ -221,14 +221,14 @@ fn a_machine_is_described_in_a_file() {
             .unwrap()
     };
     let output = show(&file);
-    assert!(output.status.success(), "{}", simulated::told(&output));
+    assert!(output.status.success(), "{}", told(&output));
     let node: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(node["gpus"].as_array().unwrap().len(), 3);
     let wrong = dir.path().join("wrong.toml");
     std::fs::write(&wrong, "[[gpu]]\nboard = \"a31\"\n").unwrap();
     let output = show(&wrong);
-    assert_eq!(output.status.code(), Some(3), "{}", simulated::told(&output));
-    assert!(simulated::told(&output).contains("a30"), "{}", simulated::told(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert!(told(&output).contains("a30"), "{}", told(&output));
 }
 
 /// Units hold GPUs while they run; a file in the machine's folder shows what they do.
