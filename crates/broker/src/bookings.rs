@@ -16,7 +16,7 @@ use crate::grant::schedule;
 use crate::lifecycle::{Notice, NoticeReason};
 use crate::policy::Policy;
 use crate::request::RequestSpec;
-use crate::rooms::{occupant_sentence, rooms};
+use crate::rooms::{occupants, rooms};
 use crate::state::{Lease, Phase, State};
 use crate::{ends, moves};
 
@@ -170,16 +170,16 @@ pub(crate) fn explain(state: &State, world: &World<'_>, spec: &RequestSpec) -> O
         return Some(alloc::format!("{} to begin, {span} from now", booking.id));
     }
     let there = rooms(state, world.observed);
-    let mut who: Vec<String> = Vec::new();
+    let mut who = Vec::new();
     for place in &booking.places {
         let Some(room) = there.iter().find(|room| room.gpu == place.key.gpu) else { continue };
         for held in room.parts(planner::Hold::Held) {
             if held.placement.overlaps(place.key.placement) {
-                who.push(occupant_sentence(state, world, room, held));
+                who.push((room, held));
             }
         }
     }
-    who.dedup();
+    let who = occupants(state, world, who);
     if who.is_empty() {
         return Some(alloc::format!("its place of {} to be made ready", booking.id));
     }
@@ -200,7 +200,9 @@ pub(crate) fn tick(draft: &mut Draft<'_>) {
         let Some(booking) = draft.state.bookings.get(&id) else { continue };
         let (from, until) = (booking.spec.from, booking.spec.until);
         let waits = user_of(draft.state, id);
-        let missed = from.plus(draft.world.policy.no_show) <= now;
+        // While no daemon ran nobody could come.
+        let open = draft.state.started_at.map_or(from, |started| from.max(started));
+        let missed = open.plus(draft.world.policy.no_show) <= now;
         if until <= now {
             end(draft, id, BookingEnd::Over);
         } else if missed && !booking.used && waits.is_none() {

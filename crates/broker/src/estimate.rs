@@ -6,7 +6,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use model::{GpuInstanceProfileId, LeaseId, Millis, PlacedProfile, Timestamp};
+use model::{GpuInstanceProfileId, GpuSnapshot, LeaseId, Millis, PlacedProfile, Timestamp};
 use planner::{Arrangement, ClassId, GeometryTables, Hold, Room, Want};
 
 use crate::claim::Claim;
@@ -19,9 +19,9 @@ use crate::order;
 use crate::policy::Amount;
 use crate::quota::{self, Stake, WHOLE};
 use crate::request::{RequestSpec, Wanted};
-use crate::reserve;
 use crate::serve::Pass;
 use crate::state::{Lease, Phase, State};
+use crate::{reserve, whole};
 
 /// Placements tried at most to find the likely start; with more in the way it is a matter of how
 /// much there is to do and how much of it at once.
@@ -46,17 +46,20 @@ pub(crate) fn tell(draft: &mut Draft<'_>) {
 /// When a waiting request will start by what is known now.
 pub(crate) fn start(state: &State, world: &World<'_>, lease: &Lease) -> StartEstimate {
     let not_later_than = latest(state, world, lease);
-    let likely = likely(state, world, lease);
+    let likely = match lease.spec.wanted {
+        Wanted::WholeGpu => likely_whole(state, world, lease),
+        Wanted::Profile(_) | Wanted::Need(_) => likely(state, world, lease),
+    };
     let likely = not_later_than.map_or(likely, |latest| likely.map(|at| at.min(latest)));
     StartEstimate { not_later_than, likely }
 }
 
 fn latest(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> {
-    if !state.bookings.is_empty() || lease.spec.wanted == Wanted::WholeGpu {
+    if !state.bookings.is_empty() || may_reach_cap(state, world, &lease.spec) {
         return None;
     }
-    if may_reach_cap(state, world, &lease.spec) {
-        return None;
+    if lease.spec.wanted == Wanted::WholeGpu {
+        return latest_whole(state, world, lease);
     }
     if let Some(kept) = state.reservation.as_ref().filter(|kept| kept.lease == lease.id) {
         return kept.free_at.map(|at| at.max(world.now).plus(GRANT));
@@ -73,6 +76,47 @@ fn latest(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> 
         return ends::free_at(state, world, &places, &[], &claim).map(|at| at.plus(GRANT));
     }
     by_area(state, world, lease)
+}
+
+/// The latest start of a request for whole GPUs: of those kept for it, or of those that are free
+/// soonest where nobody else waits.
+fn latest_whole(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> {
+    let kept = state.reservation.as_ref().filter(|kept| kept.lease == lease.id);
+    let alone = state.queue().count() == 1
+        && state.reservation.is_none()
+        && state.leases.values().all(|other| other.promised.is_empty());
+    let among: Vec<&GpuSnapshot> = match kept {
+        Some(kept) => kept.whole.iter().filter_map(|uuid| world.observed.gpu(uuid)).collect(),
+        None if alone => open_to(state, world, lease),
+        None => return None,
+    };
+    let by = |gpu: &&GpuSnapshot| whole::had_by(state, world, gpu);
+    all_by(lease, among.iter().filter_map(by).collect())
+}
+
+/// GPUs that a request may have as a whole.
+fn open_to<'w>(state: &State, world: &World<'w>, lease: &Lease) -> Vec<&'w GpuSnapshot> {
+    let others = whole::kept_from(state, world, Some(lease.id), &lease.spec);
+    let gpus = whole::affordable(world, &lease.spec).into_iter();
+    gpus.filter(|gpu| !others.contains(&gpu.uuid)).collect()
+}
+
+/// When as many GPUs as a request wants are free, by when each of them is. Several are made whole
+/// together once the last of them is free.
+fn all_by(lease: &Lease, mut each: Vec<Timestamp>) -> Option<Timestamp> {
+    each.sort_unstable();
+    let last = *each.get((lease.spec.count as usize).checked_sub(1)?)?;
+    let together = if lease.spec.count > 1 { GRANT } else { Millis::new(0) };
+    Some(last.plus(together).plus(GRANT))
+}
+
+/// The start of a request for whole GPUs if everybody leaves when their owners think; unknown where
+/// others go first.
+fn likely_whole(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> {
+    let first = order::queue(state, world).first() == Some(&lease.id);
+    let by = |gpu: &&GpuSnapshot| whole::likely_by(state, world, gpu);
+    let each = open_to(state, world, lease).iter().filter_map(by).collect();
+    if first { all_by(lease, each) } else { None }
 }
 
 /// Whether all that a tenant has and asks for is more than it may have, so that it may wait for

@@ -30,6 +30,7 @@ impl State {
                     self.turned.clear();
                 }
                 self.boot = Some(boot.clone());
+                self.started_at = Some(at);
                 self.next_lease = self.next_lease.max(*numbers_from);
             }
             Event::Requested { lease, spec, counts_as } => {

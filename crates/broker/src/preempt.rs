@@ -157,7 +157,7 @@ fn for_rights(draft: &mut Draft<'_>, blocked: &[Blocked]) {
             continue;
         }
         let mut look = pass.take().unwrap_or_else(|| Pass::new(draft.state, world));
-        let want = look.want(world, &lease.spec);
+        let want = look.want_within_cap(world, &lease.spec);
         let key = (lease.spec.tenant.clone(), want.clone(), lease.spec.count);
         if hopeless.contains(&key) {
             pass = Some(look);

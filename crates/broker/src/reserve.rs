@@ -236,7 +236,7 @@ impl Sizes {
 /// How soon the reserved places are free; `None` if they no longer serve.
 fn current(state: &State, world: &World<'_>, lease: &Lease, kept: &Reservation) -> Option<Wait> {
     let mut pass = Pass::new(state, world);
-    let want = pass.want(world, &lease.spec);
+    let want = pass.want_within_cap(world, &lease.spec);
     // A booking or a promise that came later goes first.
     let lost = pass.views.kept().iter().any(|other| {
         let all = |gpu: &GpuUuid| {
@@ -278,7 +278,7 @@ pub(crate) fn best_places(
     lease: &Lease,
 ) -> Option<(Vec<SliceTarget>, Wait)> {
     let mut pass = Pass::new(state, world);
-    let want = pass.want(world, &lease.spec);
+    let want = pass.want_within_cap(world, &lease.spec);
     let view = pass.views.of(state, world, Some(lease.id), &lease.spec);
     let rooms = pass.views.rooms(view);
     let search = Search::new(state, world, rooms, &want, Claim::new(state, world, lease));

@@ -13,6 +13,7 @@ use model::{
 use planner::{Hold, Occupant, Room, Want};
 
 use crate::command::World;
+use crate::ends::{self, Owner};
 use crate::lifecycle::HeldUp;
 use crate::request::{RequestSpec, Wanted};
 use crate::state::{Lease, Phase, SliceKey, SliceUse, State};
@@ -213,10 +214,8 @@ fn explain_request(
     match world.planner.blockers(rooms, &want, spec.count) {
         Some(blockers) if blockers.is_empty() => "its turn; there is room for it".to_string(),
         Some(blockers) => {
-            let names: Vec<String> = blockers
-                .iter()
-                .map(|blocker| occupant_sentence(state, world, &rooms[blocker.room], blocker.part))
-                .collect();
+            let places = blockers.iter().map(|blocker| (&rooms[blocker.room], blocker.part));
+            let names = occupants(state, world, places);
             alloc::format!("{} to end", join(&names))
         }
         None => unusable_sentence(state, world, rooms, &want),
@@ -288,6 +287,28 @@ pub(crate) fn gpu_list(gpus: &[u32]) -> String {
             alloc::format!("GPUs {}", join(&names))
         }
     }
+}
+
+/// Who has these places, each lease once, however many of them it has.
+pub(crate) fn occupants<'r>(
+    state: &State,
+    world: &World<'_>,
+    places: impl IntoIterator<Item = (&'r Room, PlacedProfile)>,
+) -> Vec<String> {
+    let (mut leases, mut names) = (Vec::new(), Vec::new());
+    for (room, part) in places {
+        if let Owner::Lease(id) = ends::owner(state, &room.gpu, part) {
+            if leases.contains(&id) {
+                continue;
+            }
+            leases.push(id);
+        }
+        let name = occupant_sentence(state, world, room, part);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 pub(crate) fn occupant_sentence(

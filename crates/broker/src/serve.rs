@@ -114,6 +114,13 @@ impl Pass {
         found
     }
 
+    /// What a request wants where its tenant's cap holds it beside what the tenant has by now: room
+    /// made or kept elsewhere would be for nothing.
+    pub(crate) fn want_within_cap(&mut self, world: &World<'_>, spec: &RequestSpec) -> Want {
+        let wish = self.want(world, spec);
+        quota::within_cap(world, spec, self.held(&spec.tenant), &wish, self.views.base())
+    }
+
     /// Where a request would go now, be it for slices or for whole GPUs, or why nowhere.
     pub(crate) fn place(
         &mut self,
@@ -138,8 +145,7 @@ impl Pass {
         spec: &RequestSpec,
     ) -> Result<(usize, Vec<Choice>), Block> {
         let wish = self.want(world, spec);
-        let held = self.held(&spec.tenant);
-        let wanted = quota::within_cap(world, spec, held, &wish, self.views.base());
+        let wanted = self.want_within_cap(world, spec);
         if wanted != wish && wanted.profiles.iter().all(Option::is_none) {
             return Err(Block::Cap);
         }

@@ -298,6 +298,8 @@ pub struct State {
     pub next_plan: u64,
     /// The boot the journal was last written in.
     pub boot: Option<BootId>,
+    /// When the daemon that runs, or ran last, began.
+    pub started_at: Option<Timestamp>,
     /// Requests and leases that have not ended.
     pub leases: BTreeMap<LeaseId, Lease>,
     /// Slices migd made and has not taken away.

@@ -8,12 +8,14 @@ use alloc::vec::Vec;
 
 use model::{
     GpuInstanceId, GpuSnapshot, GpuUuid, Health, LeaseId, MigMode, MigState, Plan, Purpose, Step,
+    Timestamp,
 };
 
 use crate::command::{Refusal, World};
 use crate::cordon::leases_on;
 use crate::decide::Draft;
 use crate::endings::begin_end;
+use crate::ends::{self, GRANT, Owner};
 use crate::event::{EndReason, Event};
 use crate::grant::open_plan;
 use crate::quota::Stake;
@@ -229,24 +231,25 @@ pub(crate) fn explain(
     spec: &RequestSpec,
 ) -> String {
     let kept = kept_from(state, world, id, spec);
-    let (mut ready, mut waits): (u32, Vec<(usize, String)>) = (0, Vec::new());
+    let (mut ready, mut waits): (u32, Vec<(usize, Waits)>) = (0, Vec::new());
     for gpu in named(world, spec) {
         let (cost, what) = match standing(state, world, gpu) {
             Standing::Ready if kept.contains(&gpu.uuid) => {
-                (20, alloc::format!("GPU {}, which is kept for others,", gpu.index))
+                let what = alloc::format!("GPU {}, which is kept for others,", gpu.index);
+                (20, Waits::Other(what))
             }
             Standing::Ready => {
                 ready += 1;
                 continue;
             }
             Standing::Turn(_) | Standing::Turning => {
-                (0, alloc::format!("MIG to be disabled on GPU {}", gpu.index))
+                (0, Waits::Other(alloc::format!("MIG to be disabled on GPU {}", gpu.index)))
             }
             Standing::Occupied => occupied(state, gpu),
             Standing::Out if !can_be_whole(gpu, world.policy.auto_mig) => continue,
             Standing::Out => {
                 let why = unusable_reason(state, gpu);
-                (30, alloc::format!("{} {why}", gpu_list(&[gpu.index.get()])))
+                (30, Waits::Other(alloc::format!("{} {why}", gpu_list(&[gpu.index.get()]))))
             }
         };
         waits.push((cost, what));
@@ -256,20 +259,48 @@ pub(crate) fn explain(
     if ready >= spec.count || waits.is_empty() {
         return "its turn; there is a free GPU for it".to_string();
     }
-    let words: Vec<String> = waits.into_iter().take(needed).map(|(_, what)| what).collect();
-    join(&words)
+    in_words(state, waits.into_iter().take(needed).map(|(_, what)| what))
+}
+
+/// What a request for whole GPUs waits for on one of them.
+enum Waits {
+    /// These leases to end there.
+    Leases(Vec<LeaseId>, u32),
+    /// Something else, in words.
+    Other(String),
+}
+
+/// Who has several of the GPUs is named once.
+fn in_words(state: &State, waits: impl Iterator<Item = Waits>) -> String {
+    let mut parts: Vec<(Vec<LeaseId>, Vec<u32>, String)> = Vec::new();
+    for wait in waits {
+        match wait {
+            Waits::Leases(leases, gpu) => {
+                match parts.iter_mut().find(|(known, ..)| *known == leases) {
+                    Some((_, gpus, _)) => gpus.push(gpu),
+                    None => parts.push((leases, alloc::vec![gpu], String::new())),
+                }
+            }
+            Waits::Other(words) => parts.push((Vec::new(), Vec::new(), words)),
+        }
+    }
+    let of = |id: &LeaseId| Some(alloc::format!("{id} of {}", state.lease(*id)?.spec.tenant));
+    let words = parts.into_iter().map(|(leases, mut gpus, words)| {
+        if leases.is_empty() {
+            return words;
+        }
+        gpus.sort_unstable();
+        let names: Vec<String> = leases.iter().filter_map(of).collect();
+        alloc::format!("{} (on {}) to end", join(&names), gpu_list(&gpus))
+    });
+    join(&words.collect::<Vec<String>>())
 }
 
 /// Who is on a GPU, and how many there are.
-fn occupied(state: &State, gpu: &GpuSnapshot) -> (usize, String) {
+fn occupied(state: &State, gpu: &GpuSnapshot) -> (usize, Waits) {
     let leases = leases_on(state, &gpu.uuid);
-    let names: Vec<String> = leases
-        .iter()
-        .filter_map(|id| state.lease(*id))
-        .map(|lease| alloc::format!("{} of {}", lease.id, lease.spec.tenant))
-        .collect();
-    if !names.is_empty() {
-        return (names.len(), alloc::format!("{} (on GPU {}) to end", join(&names), gpu.index));
+    if !leases.is_empty() {
+        return (leases.len(), Waits::Leases(leases, gpu.index.get()));
     }
     let foreign = uses(state, gpu).contains(&Use::Foreign);
     let what = if foreign {
@@ -279,7 +310,7 @@ fn occupied(state: &State, gpu: &GpuSnapshot) -> (usize, String) {
     } else {
         "to be free of a change under way"
     };
-    (10, alloc::format!("GPU {} {what}", gpu.index))
+    (10, Waits::Other(alloc::format!("GPU {} {what}", gpu.index)))
 }
 
 /// What the waiting requests for whole GPUs make of the machine.
@@ -349,6 +380,63 @@ fn claim(
             claims.turn.push((gpu, idle));
         }
     }
+}
+
+/// When all of a GPU can be had at the latest, as long as nobody new comes; `None` where no hard
+/// limit says so.
+pub(crate) fn had_by(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> Option<Timestamp> {
+    free_by(state, world, gpu, &|owner| ends::owner_latest(state, world, owner))
+}
+
+/// When all of a GPU can probably be had, as long as nobody new comes.
+pub(crate) fn likely_by(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> Option<Timestamp> {
+    free_by(state, world, gpu, &|owner| match owner {
+        Owner::Lease(id) => state.lease(id).map(|lease| ends::likely(state, world, lease)),
+        Owner::Change => Some(world.now.plus(GRANT)),
+        Owner::Visitor { .. } | Owner::Stranger => None,
+    })
+}
+
+/// `gone` tells when somebody who is in the way has left.
+fn free_by(
+    state: &State,
+    world: &World<'_>,
+    gpu: &GpuSnapshot,
+    gone: &dyn Fn(Owner) -> Option<Timestamp>,
+) -> Option<Timestamp> {
+    let uuid = &gpu.uuid;
+    let mut free = world.now;
+    match standing(state, world, gpu) {
+        Standing::Ready => return Some(free),
+        Standing::Turning => return Some(free.plus(GRANT)),
+        Standing::Turn(_) => {}
+        Standing::Occupied => {
+            // Whoever computes there without a lease leaves when it likes.
+            let stranger = !gpu.processes.is_empty() && state.whole_lease(uuid).is_none();
+            if stranger || !can_be_had(state, world, gpu) {
+                return None;
+            }
+            for owner in ends::in_the_way(state, world, &[], core::slice::from_ref(uuid)) {
+                free = free.max(gone(owner)?);
+            }
+            if state.maintenance.contains(uuid) {
+                free = free.max(world.now.plus(GRANT));
+            }
+        }
+        Standing::Out => return None,
+    }
+    let off = match gpu.mig {
+        MigState::Unsupported => true,
+        MigState::Supported { pending, .. } => pending == MigMode::Disabled,
+    };
+    if off {
+        return Some(free);
+    }
+    // Its mode is changed, once it was left alone long enough.
+    let rested = state.turned.get(uuid).map(|at| at.plus(world.policy.hysteresis));
+    let due = state.prepared.get(uuid).map(crate::state::Attempts::due);
+    let from = rested.into_iter().chain(due).fold(free, Timestamp::max);
+    Some(from.plus(GRANT))
 }
 
 /// Whether the mode of a GPU was left alone long enough to be changed again.

@@ -88,7 +88,13 @@ fn blockers(state: &State, world: &World<'_>, lease: &Lease) -> Vec<Blocking> {
             Owner::Change | Owner::Visitor { .. } | Owner::Stranger => None,
         }
     });
-    found.collect()
+    let mut once: Vec<Blocking> = Vec::new();
+    for blocking in found {
+        if once.iter().all(|known| known.lease != blocking.lease) {
+            once.push(blocking);
+        }
+    }
+    once
 }
 
 fn blocking(

@@ -183,7 +183,12 @@ fn find_slices(
             None => occupant_sentence(state, world, room, blocker.part),
         }
     };
-    let names: Vec<String> = blockers.iter().map(name).collect();
+    let mut names: Vec<String> = Vec::new();
+    for name in blockers.iter().map(name) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     Err(alloc::format!("{} may still be there then", join(&names)))
 }
 

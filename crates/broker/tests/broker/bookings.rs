@@ -216,3 +216,29 @@ fn limits_on_bookings_bind_and_a_window_is_booked_once() {
     let refused = spec(&rig, 3, "1g.6gb", HOUR);
     assert!(matches!(book(&mut rig, refused), Err(Refusal::NotAllowed { .. })));
 }
+
+/// Nobody can come while no daemon runs, so that time is not held against whoever booked.
+#[test]
+fn the_time_to_show_up_begins_with_the_daemon() {
+    let mut rig = Rig::new(&["a30"]);
+    let wish = spec(&rig, 2, "4g.24gb", HOUR);
+    let booking = book(&mut rig, wish).expect("booked");
+    // The daemon dies before the booking begins and is away for longer than anybody is waited for.
+    let late = Millis::new(HOUR.get() + 2 * rig.policy.no_show.get());
+    rig.now = rig.now.plus(late);
+    rig.crash();
+    rig.tick(Millis::from_secs(1));
+    assert_eq!(over(&rig, booking), None);
+    let id = use_it(&mut rig, 2, booking).expect("it can still be used");
+    rig.settle();
+    assert!(rig.is_active(id));
+    // Whoever does not come then either has lost it.
+    let mut rig = Rig::new(&["a30"]);
+    let wish = spec(&rig, 2, "4g.24gb", HOUR);
+    let booking = book(&mut rig, wish).expect("booked");
+    rig.now = rig.now.plus(late);
+    rig.crash();
+    let no_show = rig.policy.no_show;
+    rig.tick(no_show);
+    assert_eq!(over(&rig, booking), Some(&BookingEnd::NotUsed));
+}

@@ -176,3 +176,17 @@ fn nobody_starts_later_than_said_where_limits_hold() {
         }
     }
 }
+
+/// One lease on every place is one that must end.
+#[test]
+fn a_lease_that_is_in_the_way_several_times_is_named_once() {
+    let mut rig = Rig::new(&["a30"]);
+    let mut spec = rig.spec(1, "1g.6gb");
+    spec.count = 4;
+    rig.request(spec).expect("accepted");
+    rig.settle();
+    let waiting = rig.ask(2, "4g.24gb");
+    assert_eq!(rig.why(waiting), "L1 of user1 (1g.6gb on GPU 0) to end");
+    let why = broker::why(&rig.state, &rig.world(), waiting).expect("it waits");
+    assert_eq!(why.blockers.len(), 1);
+}

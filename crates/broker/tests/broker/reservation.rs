@@ -1,9 +1,10 @@
 //! Room kept for the large request that small ones pass by.
 
-use broker::{Event, SliceTarget, Stage};
-use model::{LeaseId, Millis, Timestamp};
+use broker::{Amount, Event, Policy, Priority, SliceTarget, Stage, TenantRules, Wanted};
+use model::geometry::Need;
+use model::{LeaseId, MemoryMib, MemoryRequest, Millis, NominalGb, Tenant, Timestamp};
 
-use crate::machine::Rig;
+use crate::machine::{Machine, Rig};
 
 /// Requests of one slice each that come and never stop coming.
 fn stream(rig: &mut Rig, user: u32, time: Option<Millis>) -> LeaseId {
@@ -238,4 +239,51 @@ fn who_may_be_preempted_is_not_let_in_shortly_before_the_room_is_needed() {
     rig.tick(Millis::from_secs(100));
     rig.settle();
     assert!(rig.is_active(large));
+}
+
+/// Tenants that may have 15,000 MiB at most, on a machine where the same need is 12 GB on one board
+/// and 20 GB on the other.
+fn capped(priority: Priority, preemptible: bool) -> (Rig, LeaseId) {
+    let cap = Amount { slices: None, memory: Some(MemoryMib::new(15_000)) };
+    let rules = TenantRules { cap, max_priority: Priority::High, ..TenantRules::default() };
+    let tenants = [(Tenant::new("user9"), rules)].into();
+    let policy = Policy { tenants, ..Policy::default() };
+    let mut rig = Rig::with(Machine::new(&["a100-sxm4-80gb", "a30"]), policy);
+    // The large board is free much sooner.
+    for (gpu, wanted, seconds) in [(0, "7g.80gb", 600), (1, "4g.24gb", 5000)] {
+        let mut spec = rig.spec(gpu, wanted);
+        spec.time = Some(Millis::from_secs(seconds));
+        spec.terms.preemptible = preemptible;
+        spec.terms.priority = Priority::Low;
+        let id = rig.request(spec).expect("accepted");
+        rig.settle();
+        assert!(rig.is_active(id));
+    }
+    rig.ask(3, "1g.10gb");
+    let mut spec = rig.spec(9, "2g.12gb");
+    let memory = Some(MemoryRequest::Nominal(NominalGb::new(12)));
+    spec.wanted = Wanted::Need(Need { memory, compute_slices: None });
+    spec.terms.priority = priority;
+    let id = rig.request(spec).expect("accepted");
+    rig.settle();
+    (rig, id)
+}
+
+#[test]
+fn room_is_kept_where_the_tenants_cap_can_hold_it() {
+    let (mut rig, id) = capped(Priority::Normal, false);
+    rig.tick(rig.policy.drain_after);
+    rig.settle();
+    let (lease, places, _) = reserved(&rig).expect("room is kept");
+    assert_eq!((lease, places[0].key.gpu.as_str()), (id, "GPU-1"));
+}
+
+/// Nobody is told to leave a board that would be of no use.
+#[test]
+fn others_leave_only_where_the_tenants_cap_can_hold_it() {
+    let (rig, id) = capped(Priority::High, true);
+    let told: Vec<_> = rig.state.leases.values().filter(|lease| lease.notice.is_some()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].slices[0].key.gpu.as_str(), "GPU-1");
+    assert_eq!(rig.lease(id).promised[0].key.gpu.as_str(), "GPU-1");
 }

@@ -180,3 +180,39 @@ fn a_gpu_that_somebody_else_cuts_is_lost_to_its_lease() {
     let found = EndReason::SliceLost("MIG was enabled on GPU 0".into());
     assert_eq!(rig.ended(id), Some(&found));
 }
+
+/// Slices with hard limits fill two GPUs; when they are over and MIG is off again is known.
+#[test]
+fn the_latest_start_of_a_whole_gpu_follows_from_hard_limits() {
+    let mut rig = Rig::with(Machine::new(&["a30", "a30"]), may_turn());
+    for (user, seconds) in [(1, 4000), (2, 900)] {
+        let mut spec = rig.spec(user, "4g.24gb");
+        spec.time = Some(Millis::from_secs(seconds));
+        rig.request(spec).expect("accepted");
+        rig.settle();
+    }
+    let id = ask_whole(&mut rig, 3, 1).expect("accepted");
+    let said = rig.lease(id).predicted.expect("told");
+    let at = said.not_later_than.expect("both have limits");
+    let limit = rig.now.plus(Millis::from_secs(900));
+    assert!(at > limit && at < limit.plus(Millis::from_secs(120)), "{at:?}");
+    assert!(said.likely.is_some_and(|likely| likely <= at), "{said:?}");
+    while !rig.is_active(id) {
+        assert!(rig.now <= at, "it should run by {at:?}");
+        rig.tick(Millis::from_secs(2));
+        rig.settle();
+    }
+    // Without a limit nobody knows.
+    rig.ask(4, "4g.24gb");
+    let waits = ask_whole(&mut rig, 5, 2).expect("accepted");
+    assert_eq!(rig.lease(waits).predicted.expect("told").not_later_than, None);
+}
+
+/// A lease that has both GPUs is named once.
+#[test]
+fn who_has_several_gpus_is_named_once() {
+    let mut rig = Rig::with(without_mig(&["a30", "a30"], &[0, 1]), Policy::default());
+    ask_whole(&mut rig, 1, 2).expect("accepted");
+    let waits = ask_whole(&mut rig, 2, 2).expect("accepted");
+    assert_eq!(rig.why(waits), "L1 of user1 (on GPUs 0 and 1) to end");
+}
