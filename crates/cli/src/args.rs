@@ -51,6 +51,10 @@ pub struct GlobalOptions {
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
+    /// The daemon's socket (also: MIGD_DAEMON_SOCKET, and daemon.socket in its configuration)
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
+    pub socket: Option<PathBuf>,
+
     /// Let other users of this machine in
     #[arg(long, global = true)]
     pub shared: bool,

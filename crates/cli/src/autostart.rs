@@ -98,6 +98,9 @@ fn command(context: &Context, host: &SimulatedHost) -> Command {
     if let Some(folder) = context.chosen_state_dir() {
         command.arg("--state-dir").arg(folder).env(STATE_DIR, folder);
     }
+    if let Some(socket) = context.named_socket() {
+        command.arg("--socket").arg(socket);
+    }
     if context.options.shared {
         command.arg("--shared");
     }

@@ -13,6 +13,9 @@ use crate::{Context, Failure};
 /// Variable that stands for `--config`; not for root.
 const CONFIG: &str = "MIGD_CONFIG";
 
+/// Variable that stands for `--socket`; not for root.
+pub(crate) const SOCKET: &str = "MIGD_DAEMON_SOCKET";
+
 /// The sources of the machine's daemon: the file that was named or the usual one, the environment.
 /// Options of the daemon come on top. A simulated machine has no usual file: what is tried out
 /// does not depend on what is in force.

@@ -133,7 +133,9 @@ pub(crate) async fn administrative(context: &Context) -> Result<Client, Failure>
     if context.url().is_some() {
         return Ok(client);
     }
-    let own = at(context, client.socket().with_file_name("admin.sock"))?;
+    let named = context.admin_socket()?;
+    let beside = || client.socket().with_file_name("admin.sock");
+    let own = at(context, named.unwrap_or_else(beside))?;
     Ok(if own.version().await.is_ok() { own } else { client })
 }
 

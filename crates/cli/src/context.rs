@@ -6,11 +6,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use api::Remote;
+use config::Sockets;
 use host::paths::Reach;
 use host::{MachineName, Places, Surroundings};
 use model::Uid;
 
 use crate::args::GlobalOptions;
+use crate::configuration;
 use crate::embedded;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -116,7 +118,9 @@ impl Context {
 
     /// The address of a daemon elsewhere; options that name a machine of this host go before.
     pub fn url(&self) -> Option<&str> {
-        let here = self.options.simulate.is_some() || self.options.state_dir.is_some();
+        let options = &self.options;
+        let here =
+            options.simulate.is_some() || options.state_dir.is_some() || options.socket.is_some();
         let said = || self.distance.url.as_deref().filter(|_| !here && self.heeds_environment());
         self.options.url.as_deref().or_else(said)
     }
@@ -229,18 +233,67 @@ impl Context {
         if let Some(folder) = self.chosen_state_dir() {
             variables.push((STATE_DIR.to_owned(), folder.as_os_str().to_owned()));
         }
+        if let Some(socket) = self.named_socket() {
+            variables.push((configuration::SOCKET.to_owned(), socket.into_os_string()));
+        }
         variables
     }
 
-    /// The socket to call. On a real machine without a chosen state folder that is the system's
-    /// daemon, which is root's; a daemon of one's own counts where the system has none.
+    /// The socket that was named with `--socket`.
+    pub fn named_socket(&self) -> Option<PathBuf> {
+        let named = self.options.socket.as_ref()?;
+        Some(std::path::absolute(named).unwrap_or_else(|_| named.clone()))
+    }
+
+    /// The socket to call: the one that was named by option, by variable (not for root) or in the
+    /// daemon's configuration, in this order. Else, on a real machine without a chosen state folder,
+    /// that of the system's daemon, which is root's; a daemon of one's own counts where the system
+    /// has none.
     ///
     /// # Errors
     /// [`Failure`] when there is no place for a socket.
     pub fn socket(&self) -> Result<PathBuf, Failure> {
-        let own = self.places()?.socket();
+        Ok(match self.sockets()?.users {
+            Some(socket) => socket,
+            None => self.usual_socket()?,
+        })
+    }
+
+    /// The socket for acts of administrators, if somebody said where it is.
+    ///
+    /// # Errors
+    /// [`Failure`] as [`Context::socket`].
+    pub fn admin_socket(&self) -> Result<Option<PathBuf>, Failure> {
+        Ok(self.sockets()?.beside())
+    }
+
+    fn sockets(&self) -> Result<Sockets, Failure> {
+        if let Some(named) = self.named_socket() {
+            return Ok(Sockets { users: Some(named), admins: None });
+        }
+        let mut sources = configuration::sources(self, None)?;
+        if self.calls_the_system()? {
+            // Its daemon is root's, whose file root alone may write.
+            let own = sources.sockets();
+            let said = sources.overrides.iter().any(|over| over.key == "daemon.socket");
+            if said || own.users.as_ref().is_some_and(|users| users.exists()) {
+                return Ok(own);
+            }
+            sources.file = config::default_path(0, None, None);
+            sources.reader = None;
+        }
+        Ok(sources.sockets())
+    }
+
+    /// Whether the daemon of the machine is meant, and not one of the user's own.
+    fn calls_the_system(&self) -> Result<bool, Failure> {
         let chosen = self.chosen_state_dir().is_some();
-        if chosen || self.uid() == 0 || self.machine()? != Machine::Real {
+        Ok(!chosen && self.uid() != 0 && self.machine()? == Machine::Real)
+    }
+
+    fn usual_socket(&self) -> Result<PathBuf, Failure> {
+        let own = self.places()?.socket();
+        if !self.calls_the_system()? {
             return Ok(own);
         }
         let root = Surroundings { uid: Uid::new(0), ..self.surroundings.clone() };
@@ -336,6 +389,19 @@ mod tests {
         assert_eq!(context.socket().unwrap(), Path::new("/run/migd/migd.sock"));
         context.surroundings.state_dir = Some("/tmp/own".into());
         assert_eq!(context.socket().unwrap(), Path::new("/tmp/own/run/migd.sock"));
+    }
+
+    #[test]
+    fn a_socket_that_was_named_is_called() {
+        let named = context(&["--simulate", "a30:1", "--socket", "/run/x/y.sock", "status"]);
+        assert_eq!(named.socket().unwrap(), Path::new("/run/x/y.sock"));
+        assert_eq!(named.admin_socket().unwrap().unwrap(), Path::new("/run/x/admin.sock"));
+        let host = named.simulated().unwrap();
+        let inherited = named.simulation_environment(&host);
+        assert!(inherited.contains(&("MIGD_DAEMON_SOCKET".into(), "/run/x/y.sock".into())));
+        let usual = context(&["--simulate", "a30:1", "--state-dir", "/tmp/p", "status"]);
+        assert_eq!(usual.socket().unwrap(), Path::new("/tmp/p/sim/a30@1/run/migd.sock"));
+        assert_eq!(usual.admin_socket().unwrap(), None);
     }
 
     #[test]

@@ -166,6 +166,62 @@ fn roots_daemon_does_not_follow_the_environment() {
     }
 }
 
+/// Whoever moves the socket in the file moves its clients along: by option, by variable, by the file.
+#[test]
+fn clients_find_a_daemon_whose_socket_was_moved() {
+    let server = Server { lab: Lab::shared("a30:1") };
+    let folder = server.lab.state_dir().join("moved");
+    fs::create_dir(&folder).unwrap();
+    let socket = folder.join("here.sock");
+    let path = file(&server.lab, &format!("[daemon]\nsocket = \"{}\"\n", socket.display()));
+    server.start_daemon(&["--config", path.to_str().unwrap()]);
+    assert!(folder.join("admin.sock").exists(), "beside the other, as the file says nothing");
+    let (socket, path) = (socket.to_str().unwrap(), path.to_str().unwrap());
+    let lost = server.lab.fails(2, &["events"]);
+    assert!(lost.contains("no daemon answers on"), "{lost}");
+    server.lab.ok(&["--socket", socket, "events"]);
+    server.lab.ok(&["--socket", socket, "gpu", "cordon", "0"]);
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = server.lab.command(&["events"]);
+        command.envs(variables.iter().copied());
+        command
+    };
+    let nowhere = folder.join("nowhere.sock");
+    let nowhere = nowhere.to_str().unwrap();
+    let by_file = [("MIGD_CONFIG", path)];
+    let by_variable = [("MIGD_DAEMON_SOCKET", socket)];
+    let variable_first = [("MIGD_CONFIG", path), ("MIGD_DAEMON_SOCKET", nowhere)];
+    if is_root() {
+        // Whoever sets root's environment must not choose whom root talks to.
+        assert!(!with(&by_file).output().unwrap().status.success());
+        assert!(!with(&by_variable).output().unwrap().status.success());
+    }
+    for (variables, finds) in [(&by_file[..], true), (&by_variable, true), (&variable_first, false)]
+    {
+        let Some(mut command) = as_ordinary_user(with(variables)) else { return };
+        let output = command.output().unwrap();
+        assert_eq!(output.status.success(), finds, "{variables:?}: {}", told(&output));
+    }
+}
+
+/// The same command as a user without rights; `None` where nobody can act as one.
+fn as_ordinary_user(command: Command) -> Option<Command> {
+    if !is_root() {
+        return Some(command);
+    }
+    Command::new("setpriv").arg("--version").output().ok()?;
+    let mut user = Command::new("setpriv");
+    user.args(["--reuid", "20001", "--regid", "20001", "--clear-groups", "--"]);
+    user.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => user.env(name, value),
+            None => user.env_remove(name),
+        };
+    }
+    Some(user)
+}
+
 /// A window of the file is booked for its tenant; without it the bookings go.
 #[test]
 fn windows_of_the_file_become_bookings_and_go_with_it() {

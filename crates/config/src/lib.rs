@@ -21,4 +21,4 @@ pub use general::{
     Access, Admins, Cdi, Config, DaemonKeys, Durability, Enforce, Journal, Limits, LogLevel, Tcp,
 };
 pub use rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
-pub use sources::{Change, Effective, Entry, Override, Sources, default_path};
+pub use sources::{Change, Effective, Entry, Override, Sockets, Sources, default_path};

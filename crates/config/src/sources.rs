@@ -64,6 +64,24 @@ pub struct Sources {
     pub overrides: Vec<Override>,
 }
 
+/// Where a daemon listens, as far as its configuration says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// For users.
+    pub users: Option<PathBuf>,
+    /// For administrators.
+    pub admins: Option<PathBuf>,
+}
+
+impl Sockets {
+    /// The socket for administrators: the one that is named, else beside the other.
+    pub fn beside(&self) -> Option<PathBuf> {
+        self.admins
+            .clone()
+            .or_else(|| self.users.as_ref().map(|users| users.with_file_name("admin.sock")))
+    }
+}
+
 /// A configuration that makes sense.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Effective {
@@ -114,6 +132,22 @@ impl Sources {
                 self.overrides.push(Override { key: path, value, place: Place::Variable(name) });
             }
         }
+    }
+
+    /// Where a daemon that reads these sources listens, as far as they say. Mistakes elsewhere in the
+    /// file are the daemon's to complain about: its clients want to find it nevertheless.
+    pub fn sockets(&self) -> Sockets {
+        let text = self.file.as_ref().and_then(|path| self.text(path).ok().flatten());
+        let (document, _) = DeTable::parse_recoverable(text.as_deref().unwrap_or_default());
+        let keys = document.get_ref().get("daemon").and_then(|keys| keys.get_ref().as_table());
+        let of = |name: &str| {
+            let key = format!("daemon.{name}");
+            let over = self.overrides.iter().find(|over| over.key == key);
+            let over = over.map(|over| over.value.as_str());
+            let written = || keys?.get(name)?.get_ref().as_str();
+            over.or_else(written).map(PathBuf::from).filter(|path| path.is_absolute())
+        };
+        Sockets { users: of("socket"), admins: of("admin_socket") }
     }
 
     /// Reads everything anew.

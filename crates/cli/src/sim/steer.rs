@@ -72,7 +72,7 @@ pub(super) fn wipe(context: &Context, args: &WipeArgs) -> Result<ExitCode, Failu
 /// Who would notice a wipe.
 fn users(context: &Context, node: &Node) -> Result<Vec<String>, Failure> {
     let mut users = Vec::new();
-    if UnixStream::connect(context.places()?.socket()).is_ok() {
+    if UnixStream::connect(context.socket()?).is_ok() {
         users.push("a daemon manages the machine".to_owned());
     }
     for process in super::show::programs(node) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::config::Sources;
+use ::config::{Sockets, Sources};
 use ::daemon::{GpuSource, Options};
 use clap::Args;
 use host::paths::Reach;
@@ -88,17 +88,18 @@ pub(crate) fn run(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fail
         context.library()?;
     }
     let keys = &config.config.daemon;
-    let (socket, admin_socket) = match &args.passive {
-        Some(folder) => (folder.join(SOCKET), folder.join(ADMIN_SOCKET)),
-        None => (
-            keys.socket.clone().unwrap_or_else(|| places.socket()),
-            keys.admin_socket.clone().unwrap_or_else(|| places.admin_socket()),
-        ),
+    let sockets = match &args.passive {
+        Some(folder) => Sockets {
+            users: Some(folder.join(SOCKET)),
+            admins: Some(folder.join(ADMIN_SOCKET)),
+        },
+        None => Sockets { users: keys.socket.clone(), admins: keys.admin_socket.clone() },
     };
+    let admin_socket = sockets.beside().unwrap_or_else(|| places.admin_socket());
     let options = Options {
         gpus,
         state_dir: places.state_dir().to_path_buf(),
-        socket,
+        socket: sockets.users.unwrap_or_else(|| places.socket()),
         admin_socket,
         shared: shared && args.passive.is_none(),
         passive: args.passive.is_some(),
@@ -135,6 +136,9 @@ fn sources(context: &Context, args: &DaemonArgs) -> Result<Sources, Failure> {
     }
     if context.options.shared {
         sources.flag("--shared", "daemon.shared", "true".to_owned());
+    }
+    if let Some(socket) = context.named_socket() {
+        sources.flag("--socket", "daemon.socket", socket.display().to_string());
     }
     if let Some(mode) = &args.enforce {
         sources.flag("--enforce", "access.enforce", mode.clone());

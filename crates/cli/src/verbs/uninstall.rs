@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use config::Sockets;
 use serde::Serialize;
 
 use crate::{Context, Exit, Failure, configuration, connect};
@@ -86,10 +87,10 @@ fn files(context: &Context, purge: bool) -> Result<Vec<PathBuf>, Failure> {
     let places = context.places()?;
     let keys = configuration::load(&configuration::sources(context, None)?);
     let config = keys.map(|read| read.config).unwrap_or_default();
-    let mut files = vec![
-        config.daemon.socket.unwrap_or_else(|| places.socket()),
-        config.daemon.admin_socket.unwrap_or_else(|| places.admin_socket()),
-    ];
+    let users = context.named_socket().or(config.daemon.socket);
+    let sockets = Sockets { users, admins: config.daemon.admin_socket };
+    let admins = sockets.beside().unwrap_or_else(|| places.admin_socket());
+    let mut files = vec![sockets.users.unwrap_or_else(|| places.socket()), admins];
     let root = places.host_root();
     let folders = CDI_FOLDERS.iter().map(|folder| root.resolve(folder));
     files.extend(folders.flat_map(|folder| listed(&folder)).filter(|file| is_ours(file)));
