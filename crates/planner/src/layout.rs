@@ -7,7 +7,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use model::{DesiredGpu, GpuInstanceId, GpuShape, GpuSnapshot, Plan, Purpose};
+use model::{DesiredGpu, GpuInstanceId, GpuSnapshot, Plan, Purpose};
 
 use self::present::Present;
 use self::write::Settled;
@@ -65,6 +65,10 @@ impl Planner {
     /// then the fewest compute instances in those that stay, then creates the fewest of each, and
     /// then leaves the most room for what may come.
     ///
+    /// Towards the shape a GPU had before ([`model::GpuShape::desired`]) it is the way back from
+    /// wherever a plan broke off, a mode that is pending included; undoing step by step is not, since
+    /// a reset cannot be undone.
+    ///
     /// # Errors
     /// [`Impossible`], with what is in the way, who that is, and the best that can be met.
     pub fn plan_gpu(
@@ -105,23 +109,6 @@ impl Planner {
         };
         let (plan, report) = decided.write(&present, purpose);
         Ok(Part { plan, report, rest })
-    }
-
-    /// The plan that leads back from what stands on a GPU now to what it was `before`: every
-    /// instance at its place, and the mode that was in force. It also finishes what was begun, as a
-    /// mode that is pending.
-    ///
-    /// # Errors
-    /// As [`Self::plan_gpu`].
-    pub fn plan_back(
-        &self,
-        now: &GpuSnapshot,
-        before: &GpuShape,
-        protected: &BTreeMap<GpuInstanceId, Why>,
-        rules: &Rules,
-        purpose: Purpose,
-    ) -> Result<(Plan, GpuReport), Impossible> {
-        self.plan_gpu(now, protected, &before.desired(), rules, purpose)
     }
 
     fn settle(&self, present: &Present<'_>, desired: &DesiredGpu) -> Result<Settled, Impossible> {

@@ -82,7 +82,10 @@ pub fn planned(
             Planned::Blocked { sentence: named(gpu, &error), by, passes: true }
         }
         Err(error) => {
-            Planned::Blocked { sentence: named(gpu, &error), by: Vec::new(), passes: false }
+            let in_the_way: &[_] =
+                if let Impossible::NoRoom { in_the_way, .. } = &error { in_the_way } else { &[] };
+            let by = in_the_way.iter().map(|one| obstacle(state, gpu, one)).collect();
+            Planned::Blocked { sentence: named(gpu, &error), by, passes: false }
         }
     }
 }

@@ -176,6 +176,16 @@ pub enum Impossible {
         /// The best that can be met beside what is busy or held.
         best: Best,
     },
+    /// There is no room beside what lies there, none of which was to go. Waiting does not help.
+    #[error("{}", no_room_sentence(gpu, in_the_way, best))]
+    NoRoom {
+        /// Which GPU.
+        gpu: GpuUuid,
+        /// The fewest that would have to be destroyed first, ascending.
+        in_the_way: Vec<Obstacle>,
+        /// The best that fits beside all that lies there.
+        best: Best,
+    },
     /// Something that must not be touched is in the way.
     #[error("{}", blocked_sentence(gpu, blockers, best))]
     Blocked {
@@ -195,6 +205,13 @@ const fn health_words(health: &Health) -> &str {
         Health::ResetRequired => "it must be reset first",
         Health::Failing(words) => words.as_str(),
     }
+}
+
+fn no_room_sentence(gpu: &GpuUuid, in_the_way: &[Obstacle], best: &Best) -> String {
+    let words: Vec<String> = in_the_way.iter().map(|one| alloc::format!("{one}")).collect();
+    let words = words.join(", ");
+    let verb = if in_the_way.len() == 1 { "goes" } else { "go" };
+    alloc::format!("{gpu} has no room for that unless {words} {verb} first{}", best.clause())
 }
 
 fn blocked_sentence(gpu: &GpuUuid, blockers: &[Obstacle], best: &Best) -> String {

@@ -69,8 +69,8 @@ impl Shortfall<'_> {
         let best = self.beside_all();
         match self.fewest_gone() {
             Some(gone) => {
-                let blockers = gone.into_iter().map(|index| self.present.blocker(index));
-                Impossible::Blocked { gpu, blockers: blockers.collect(), best }
+                let in_the_way = gone.into_iter().map(|index| self.present.blocker(index));
+                Impossible::NoRoom { gpu, in_the_way: in_the_way.collect(), best }
             }
             None => Impossible::TooMuch { gpu, best },
         }

@@ -153,7 +153,7 @@ fn what_is_refused_beside_does_not_fit() {
                     assert_eq!(perform(&mut host, step), Ok(()));
                 }
             }
-            Err(Impossible::Blocked { .. }) => {
+            Err(Impossible::NoRoom { .. }) => {
                 assert!(host.create_gpu_instance(0, root(), one.id, None, NOW).is_err());
             }
             Err(error) => panic!("{error:?}"),

@@ -243,8 +243,9 @@ fn instances_are_made_beside_what_is_there() {
     assert_eq!(report.with_fate(Fate::Stays).count(), 2);
     // The idle one would do, but it was not to go.
     let error = refused(&there, &beside(vec![one(FOUR)]));
-    let words = "GPU instance 1 (2g.10gb at 0:2, idle), GPU instance 2 (1g.5gb at 3:1, \
-                 process 1001) are in the way on GPU-0; the most that fits now lacks 1 x 4g.20gb";
+    let words = "GPU-0 has no room for that unless GPU instance 1 (2g.10gb at 0:2, idle), \
+                 GPU instance 2 (1g.5gb at 3:1, process 1001) go first; \
+                 the most that fits now lacks 1 x 4g.20gb";
     assert_eq!(error.to_string(), words);
     let error = refused(&there, &beside(vec![one(THREE), one(TWO), one(TWO), one(TWO)]));
     assert!(matches!(error, Impossible::TooMuch { .. }));
@@ -365,13 +366,9 @@ fn a_plan_that_broke_off_is_taken_back() {
         let half = model::Plan { steps: plan.steps[..done].to_vec(), ..plan.clone() };
         let now = execute(&before, &half);
         let (gpu, purpose) = (&now.gpus[0], Purpose::Rollback(PlanId::new(1)));
-        let back = planner().plan_back(
-            gpu,
-            &GpuShape::of(&before.gpus[0]),
-            &nobody(),
-            &Rules::default(),
-            purpose,
-        );
+        let was = GpuShape::of(&before.gpus[0]).desired();
+        let rules = Rules::default();
+        let back = planner().plan_gpu(gpu, &nobody(), &was, &rules, purpose);
         let (back, _) = back.unwrap();
         assert!(back.steps.len() <= done);
         assert!(check(&back, &now, &Protected::nothing()).is_ok());
@@ -396,13 +393,9 @@ fn a_mode_is_taken_back() {
         now.gpus[0].instances = machine(parts).gpus[0].instances.clone();
         now.gpus[0].mig = MigState::Supported { current, pending };
         let purpose = Purpose::Rollback(PlanId::new(1));
-        let back = planner().plan_back(
-            &now.gpus[0],
-            &GpuShape::of(&before.gpus[0]),
-            &nobody(),
-            &Rules::default(),
-            purpose,
-        );
+        let was = GpuShape::of(&before.gpus[0]).desired();
+        let rules = Rules::default();
+        let back = planner().plan_gpu(&now.gpus[0], &nobody(), &was, &rules, purpose);
         let (back, _) = back.unwrap();
         assert!(check(&back, &now, &Protected::nothing()).is_ok());
         back.steps
