@@ -10,6 +10,7 @@ use model::ChangeId;
 use crate::access::{AuditView, TokenMade, TokenRequest, TokenView};
 use crate::changes::{ChangeView, PlanDocument, PlanRequest};
 use crate::client::{Client, ClientError, escape};
+use crate::holders::BusyView;
 use crate::rooms::{BookingRequest, BookingView, CordonRequest};
 use crate::v1::{GpuView, Page};
 
@@ -28,6 +29,23 @@ impl Client {
         let verb = if drain { "drain" } else { "cordon" };
         let path = format!("/v1/gpus/{}/{verb}", escape(gpu));
         self.call(Method::POST, &path, Some(&CordonRequest { why }), None).await
+    }
+
+    /// Asks who holds a GPU (index, UUID or PCI address), or an instance of it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn holders(
+        &self,
+        gpu: &str,
+        gpu_instance: Option<u32>,
+        compute_instance: Option<u32>,
+    ) -> Result<BusyView, ClientError> {
+        let part = |name: &str, id: Option<u32>| id.map(|id| format!("{name}={id}"));
+        let parts =
+            [part("gpu_instance", gpu_instance), part("compute_instance", compute_instance)];
+        let query: Vec<String> = parts.into_iter().flatten().collect();
+        self.get(&format!("/v1/gpus/{}/holders?{}", escape(gpu), query.join("&"))).await
     }
 
     /// Puts a GPU back into use.

@@ -6,10 +6,15 @@ pub mod access;
 mod calls;
 pub mod changes;
 pub mod client;
+pub mod doctor;
+pub mod holders;
+pub mod instances;
 pub mod life;
 pub mod nodes;
 pub mod remote;
 pub mod rooms;
+pub mod sharing;
+pub mod topology;
 pub mod v1;
 pub mod waiting;
 
@@ -20,6 +25,12 @@ pub use changes::{
     PlanRequest, UnitStop,
 };
 pub use client::{Client, ClientError, EventStream};
+pub use doctor::{DoctorView, FindingView, Severity};
+pub use holders::{BusyView, ContainerView, HoldView, HolderView};
+pub use instances::{
+    BoardProfileView, BoardView, CapabilityView, ComputePartView, ComputeProfileView, EnginesView,
+    GpuInstancesView, GpuRowView, WholeInstanceView,
+};
 pub use life::{
     ActivityKind, ContainerRef, EngineRef, LifeView, MeteredView, NoticeKind, NoticeView,
     PastLease, ReceiptView, UsageView,
@@ -30,5 +41,7 @@ pub use rooms::{
     ArrangementKind, BookingRequest, BookingView, CordonRequest, CordonView, PlaceView,
     WholeGpuView,
 };
+pub use sharing::{AdviceView, ComparisonView, OptionView, TopicView, TradeView};
+pub use topology::{LinkView, MarkView, TopologyDeviceView, TopologyKind, TopologyView};
 pub use v1::*;
 pub use waiting::{BlockerView, PriorityKind, StartView, WhyView};

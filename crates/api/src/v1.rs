@@ -3,7 +3,7 @@
 //! Amounts carry their unit in the field name. Must never lose a field without a new version;
 //! unknown fields are ignored by readers, so fields may be added.
 
-use model::{BookingId, ChangeId, GpuUuid, LeaseId, MigUuid};
+use model::{BookingId, ChangeId, GpuUuid, LeaseId, MigMode, MigState, MigUuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -414,6 +414,20 @@ pub enum MigView {
     DisablePending,
     /// Cannot do MIG.
     Unsupported,
+}
+
+impl From<MigState> for MigView {
+    fn from(state: MigState) -> Self {
+        match state {
+            MigState::Unsupported => Self::Unsupported,
+            MigState::Supported { current, pending } => match (current, pending) {
+                (MigMode::Enabled, MigMode::Enabled) => Self::Enabled,
+                (MigMode::Disabled, MigMode::Disabled) => Self::Disabled,
+                (MigMode::Disabled, MigMode::Enabled) => Self::EnablePending,
+                (MigMode::Enabled, MigMode::Disabled) => Self::DisablePending,
+            },
+        }
+    }
 }
 
 /// A GPU.

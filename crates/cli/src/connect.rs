@@ -238,6 +238,21 @@ pub(crate) fn gpus(context: &Context) -> Result<GpuSource, Failure> {
     })
 }
 
+/// As [`gpus`], for verbs that read a driver and the files around it, which are those of the machine
+/// they run on.
+///
+/// # Errors
+/// As [`gpus`]; a usage failure where a daemon elsewhere was named.
+pub(crate) fn gpus_here(context: &Context, verb: &str) -> Result<GpuSource, Failure> {
+    if let Some(url) = context.url() {
+        return Err(Failure::usage(format!(
+            "{verb} reads the driver of the machine it runs on, not that of {url}"
+        ))
+        .hint(format!("run `migctl {verb}` there; `migctl status` works from here")));
+    }
+    gpus(context)
+}
+
 /// An existing machine is left as it is: whether others may reach it is the daemon's choice.
 fn create(context: &Context, host: &SimulatedHost) -> Result<(), Failure> {
     let is_new = !host.dir.exists();

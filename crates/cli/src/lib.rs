@@ -9,11 +9,13 @@ mod changing;
 mod configuration;
 mod connect;
 mod context;
+mod doctor;
 mod draw;
 mod embedded;
 mod failure;
 mod output;
 mod session;
+mod sharing;
 mod sim;
 mod verbs;
 

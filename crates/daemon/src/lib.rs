@@ -5,6 +5,7 @@
 
 mod access;
 mod actor;
+mod busy;
 mod changes;
 mod executor;
 mod fuzzed;
@@ -39,6 +40,7 @@ mod watch;
 mod windows;
 
 pub use access::{BrokenGlass, GlassError, look as look_at_access, stock_without_daemon};
+pub use busy::{BusyError, BusyPlace, busy_passthrough, busy_without_daemon};
 #[doc(hidden)]
 pub use fuzzed::bears;
 pub use machine::{open_driver, view_without_daemon};

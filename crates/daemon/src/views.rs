@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 
 use api::{
     ComputeInstanceView, ConfigurationView, EndKind, GpuView, HolderKind, InstanceUse,
-    InstanceView, LeaseState, LeaseView, MigView, NodeView, ProcessView, RoomView, SliceView,
+    InstanceView, LeaseState, LeaseView, NodeView, ProcessView, RoomView, SliceView,
 };
 use broker::{EndReason, GrantedSlice, Holder, Lease, Peer, Phase, Use, Wanted};
 use host::Users;
 use host::processes::{Arguments, describe};
 use model::{
-    ComputeInstance, Geometry, GpuInstance, GpuInstanceProfile, GpuProcess, GpuSnapshot, Health,
-    MigMode, MigState, NodeSnapshot,
+    ComputeInstance, Geometry, GpuInstance, GpuInstanceProfile, GpuProcess, GpuSnapshot,
+    NodeSnapshot,
 };
 use planner::{Planner, Room};
 
@@ -119,9 +119,9 @@ fn gpu(
         name: seen.name.clone(),
         pci: seen.pci.to_string(),
         memory_mib: seen.memory.get(),
-        mig: mig(seen.mig),
+        mig: seen.mig.into(),
         grid: geometry.map_or(0, |geometry| geometry.grid.get()),
-        health: health(&seen.health),
+        health: seen.health.to_string(),
         maintenance: false,
         cordon: None,
         quarantine: None,
@@ -134,27 +134,6 @@ fn gpu(
             .into_iter()
             .map(|(profile, count)| RoomView { profile: profile.to_string(), count })
             .collect(),
-    }
-}
-
-fn mig(state: MigState) -> MigView {
-    match state {
-        MigState::Unsupported => MigView::Unsupported,
-        MigState::Supported { current, pending } => match (current, pending) {
-            (MigMode::Enabled, MigMode::Enabled) => MigView::Enabled,
-            (MigMode::Disabled, MigMode::Disabled) => MigView::Disabled,
-            (MigMode::Disabled, MigMode::Enabled) => MigView::EnablePending,
-            (MigMode::Enabled, MigMode::Disabled) => MigView::DisablePending,
-        },
-    }
-}
-
-fn health(health: &Health) -> String {
-    match health {
-        Health::Ok => "ok".to_owned(),
-        Health::Lost => "lost: the driver no longer reaches it".to_owned(),
-        Health::ResetRequired => "must be reset".to_owned(),
-        Health::Failing(words) => words.clone(),
     }
 }
 
@@ -199,12 +178,7 @@ fn compute_instance(
     profile: Option<&GpuInstanceProfile>,
     seen: &ComputeInstance,
 ) -> ComputeInstanceView {
-    let name = profile.map(|profile| {
-        let part = profile.compute_profiles.iter().find(|compute| compute.id == seen.profile);
-        let part = part.filter(|compute| compute.slices < profile.name.slices);
-        let compute = part.map(|compute| compute.slices);
-        model::ProfileName { compute, ..profile.name }.to_string()
-    });
+    let name = profile.map(|profile| profile.compute_name(seen.profile).to_string());
     ComputeInstanceView {
         id: seen.id.get(),
         profile: name.unwrap_or_else(|| format!("profile {}", seen.profile)),

@@ -113,6 +113,19 @@ pub struct TopologyMatrix {
     pub gpus: Vec<GpuUuid>,
     /// `paths[i][j]` leads from `gpus[i]` to `gpus[j]`; `None` on the diagonal.
     pub paths: Vec<Vec<Option<GpuPath>>>,
+    /// What lies near each of `gpus`.
+    pub near: Vec<Near>,
+}
+
+/// Processors and memory near a GPU; what the driver does not tell is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Near {
+    /// Numbers of processors, ascending.
+    pub cpus: Option<Vec<u32>>,
+    /// NUMA nodes of memory, ascending.
+    pub memory_nodes: Option<Vec<u32>>,
+    /// The NUMA node that the GPU's own memory is (Grace); `None` on other machines.
+    pub own_node: Option<u32>,
 }
 
 /// What an event says happened.

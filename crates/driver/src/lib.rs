@@ -8,6 +8,7 @@
 //! only its own.
 
 mod activity;
+mod affinity;
 mod answers;
 mod change;
 mod contents;
@@ -29,10 +30,11 @@ mod returns;
 mod session;
 mod snapshot;
 mod symbols;
+mod topology;
 
 pub use activity::{Activity, ActivitySample};
 pub use answers::{
-    DriverEvent, DriverEventKind, GpuExtras, GpuPath, MemoryUse, MigAttributes, MigDevice,
+    DriverEvent, DriverEventKind, GpuExtras, GpuPath, MemoryUse, MigAttributes, MigDevice, Near,
     TopologyMatrix, Versions,
 };
 pub use contents::{UNKNOWN_START, placement_is_known};

@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "turns addresses into functions and calls them")]
 #![allow(non_snake_case, reason = "the names are NVML's own")]
 
-use core::ffi::{CStr, c_char, c_uint, c_ulonglong, c_void};
+use core::ffi::{CStr, c_char, c_uint, c_ulong, c_ulonglong, c_void};
 use core::fmt;
 use core::ptr::NonNull;
 
@@ -272,6 +272,7 @@ symbols! {
         );
         fn nvmlComputeInstanceDestroy(compute: ComputeInstanceHandle);
         fn nvmlDeviceGetTopologyCommonAncestor(a: Device, b: Device, level: &mut c_uint);
+        fn nvmlDeviceGetNumaNodeId(device: Device, node: &mut c_uint);
         fn nvmlDeviceGetNvLinkState(device: Device, link: c_uint, active: &mut c_uint);
         fn nvmlDeviceGetNvLinkRemotePciInfo_v2(
             device: Device, link: c_uint, pci: &mut nvmlPciInfo_t,
@@ -297,6 +298,13 @@ symbols! {
         fn nvmlDeviceGetUUID(device: Device, text: *mut c_char, length: c_uint);
         fn nvmlDeviceGetName(device: Device, text: *mut c_char, length: c_uint);
         fn nvmlDeviceGetSerial(device: Device, text: *mut c_char, length: c_uint);
+        fn nvmlDeviceGetCpuAffinityWithinScope(
+            device: Device, words: c_uint, set: *mut c_ulong, scope: c_uint,
+        );
+        fn nvmlDeviceGetCpuAffinity(device: Device, words: c_uint, set: *mut c_ulong);
+        fn nvmlDeviceGetMemoryAffinity(
+            device: Device, words: c_uint, set: *mut c_ulong, scope: c_uint,
+        );
         fn nvmlGpmMetricsGet(request: *mut nvmlGpmMetricsGet_t);
         fn nvmlDeviceGetFieldValues(device: Device, count: i32, values: *mut nvmlFieldValue_t);
         fn nvmlDeviceGetGpuInstanceProfileInfoV(

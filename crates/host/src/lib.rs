@@ -6,15 +6,19 @@
 //! needed.
 
 pub mod access;
+pub mod bus;
 pub mod cdi;
 pub mod cgroup;
 pub mod cgroups;
 pub mod clock;
 pub mod groups;
 mod holders;
+pub mod modules;
+pub mod nics;
 pub mod nodes;
 pub mod paths;
 pub mod pci;
+pub mod preflight;
 pub mod processes;
 pub mod reset;
 pub mod root;

@@ -109,6 +109,14 @@ impl GpuInstanceProfile {
         placement.size == self.size && self.starts.contains(&placement.start)
     }
 
+    /// The name of a compute instance of this profile: `1c.3g.20gb` for a part, `3g.20gb` for the
+    /// whole GPU instance or a profile that is not known.
+    pub fn compute_name(&self, id: ComputeInstanceProfileId) -> ProfileName {
+        let found = self.compute_profiles.iter().find(|compute| compute.id == id);
+        let part = found.filter(|compute| compute.slices < self.name.slices);
+        ProfileName { compute: part.map(|compute| compute.slices), ..self.name }
+    }
+
     /// The compute instance profile that takes the whole GPU instance. Where several do (A100's
     /// `7_SLICE` and `7_SLICE_NVL`) the one with the lowest id: creation with NVL failed in the
     /// field (dra-driver-nvidia-gpu issue 1480).

@@ -5,6 +5,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,17 @@ pub enum Health {
     ResetRequired,
     /// It answered with something else that makes it unusable; the driver's words.
     Failing(String),
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Lost => "lost: the driver no longer reaches it",
+            Self::ResetRequired => "must be reset",
+            Self::Failing(words) => words,
+        })
+    }
 }
 
 /// A process the driver reports on a device.

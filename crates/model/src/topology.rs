@@ -46,4 +46,79 @@ impl TopologyLevel {
             Self::System => "SYS",
         }
     }
+
+    /// What the path runs through, in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Internal => "on one board",
+            Self::Single => "at most one PCIe switch",
+            Self::Multiple => "several PCIe switches, not the processor",
+            Self::HostBridge => "PCIe and one host bridge of a processor",
+            Self::Node => "PCIe and several host bridges of one NUMA node",
+            Self::System => "PCIe and the link between NUMA nodes",
+        }
+    }
+
+    /// All of them, the longest way first, as legends list them.
+    pub const ALL: [Self; 6] =
+        [Self::System, Self::Node, Self::HostBridge, Self::Multiple, Self::Single, Self::Internal];
+
+    /// The level of two PCI devices by the way the kernel names them: host bridge, bridges, device
+    /// (`pci0000:00`, `0000:00:01.0`, `0000:01:00.0`). `same_node` says whether they are near one
+    /// NUMA node.
+    pub fn of_pci_paths<T: AsRef<str>>(one: &[T], other: &[T], same_node: bool) -> Self {
+        let shared = one.iter().zip(other).take_while(|(a, b)| a.as_ref() == b.as_ref()).count();
+        // Two functions of one device share everything up to it.
+        let rest = one.len().max(other.len()).saturating_sub(shared);
+        match shared {
+            0 if same_node => Self::Node,
+            0 => Self::System,
+            1 => Self::HostBridge,
+            // A switch is one bridge upstream and one towards each device.
+            _ if rest <= 2 => Self::Single,
+            _ => Self::Multiple,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_and_numbers_are_the_vendor_s() {
+        let marks = TopologyLevel::ALL.map(|level| (level.mark(), level.nvml_value()));
+        assert_eq!(
+            marks,
+            [("SYS", 50), ("NODE", 40), ("PHB", 30), ("PXB", 20), ("PIX", 10), ("PSB", 0)]
+        );
+    }
+
+    #[test]
+    fn levels_follow_from_where_the_kernel_finds_devices() {
+        // A GPU and a NIC behind one switch, a GPU behind another below the same root port, one on
+        // the same host bridge, and one elsewhere.
+        let gpu = ["pci0000:16", "0000:16:02.0", "0000:17:00.0", "0000:18:00.0", "0000:1a:00.0"];
+        let switch = ["pci0000:16", "0000:16:02.0", "0000:17:00.0", "0000:18:10.0", "0000:1b:00.0"];
+        let function =
+            ["pci0000:16", "0000:16:02.0", "0000:17:00.0", "0000:18:00.0", "0000:1a:00.1"];
+        let far = [
+            "pci0000:16",
+            "0000:16:02.0",
+            "0000:17:00.0",
+            "0000:18:08.0",
+            "0000:1c:00.0",
+            "0000:1d:00.0",
+            "0000:1e:00.0",
+        ];
+        let bridge = ["pci0000:16", "0000:16:04.0", "0000:20:00.0"];
+        let other = ["pci0000:80", "0000:80:02.0", "0000:81:00.0"];
+        let level = |path: &[&str], same| TopologyLevel::of_pci_paths(&gpu, path, same);
+        assert_eq!(level(&switch, true), TopologyLevel::Single);
+        assert_eq!(level(&function, true), TopologyLevel::Single);
+        assert_eq!(level(&far, true), TopologyLevel::Multiple);
+        assert_eq!(level(&bridge, true), TopologyLevel::HostBridge);
+        assert_eq!(level(&other, true), TopologyLevel::Node);
+        assert_eq!(level(&other, false), TopologyLevel::System);
+    }
 }

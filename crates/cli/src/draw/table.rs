@@ -18,14 +18,20 @@ pub(crate) enum Side {
 /// A table: a heading and a side per column, and rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    columns: Vec<(&'static str, Side)>,
+    columns: Vec<(String, Side)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table without rows.
     pub(crate) fn new(columns: impl Into<Vec<(&'static str, Side)>>) -> Self {
-        Self { columns: columns.into(), rows: Vec::new() }
+        let named = columns.into().into_iter().map(|(head, side)| (head.to_owned(), side));
+        Self { columns: named.collect(), rows: Vec::new() }
+    }
+
+    /// Adds a column, whose heading is made at run time.
+    pub(crate) fn column(&mut self, head: String, side: Side) {
+        self.columns.push((head, side));
     }
 
     /// Adds a row; it has a cell for each column.
@@ -35,7 +41,7 @@ impl Table {
 
     /// The heading, then the rows; two spaces between columns, none at the ends of lines.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let heads: Vec<String> = self.columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+        let heads: Vec<String> = self.columns.iter().map(|(head, _)| head.clone()).collect();
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|at| {
                 let cells = self.rows.iter().chain([&heads]).filter_map(|row| row.get(at));

@@ -3,6 +3,7 @@
 //! Must never hold more than the dispatch.
 
 pub(crate) mod access;
+pub(crate) mod advise;
 pub(crate) mod apply;
 pub(crate) mod assert;
 pub(crate) mod audit;
@@ -16,13 +17,16 @@ pub(crate) mod convert;
 pub(crate) mod create;
 pub(crate) mod daemon;
 pub(crate) mod destroy;
+pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod generate_config;
 pub(crate) mod gpu;
 pub(crate) mod gpus;
 pub(crate) mod held;
 pub(crate) mod history;
+pub(crate) mod instances;
 pub(crate) mod lease;
 pub(crate) mod man;
 pub(crate) mod mode;
@@ -36,9 +40,11 @@ pub(crate) mod run;
 pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod token;
+pub(crate) mod topo;
 pub(crate) mod uninstall;
 pub(crate) mod usage;
 pub(crate) mod why;
+pub(crate) mod why_busy;
 
 use std::process::ExitCode;
 
@@ -67,6 +73,8 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::GenerateConfig(args) => generate_config::run(context, &args),
         Command::Convert(args) => convert::run(context, &args),
         Command::Profiles(args) => profiles::run(context, &args),
+        Command::Instances(args) => instances::run(context, &args),
+        Command::Topo(args) => topo::run(context, &args),
         Command::Run(args) => run::run(context, args),
         Command::Shell(args) => shell::run(context, args),
         Command::Lease(args) => lease::run(context, args),
@@ -76,6 +84,10 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Cancel(args) => cancel::run(context, &args),
         Command::Book(args) => book::run(context, &args),
         Command::Why(args) => why::run(context, &args),
+        Command::WhyBusy(args) => why_busy::run(context, &args),
+        Command::Doctor(args) => doctor::run(context, &args),
+        Command::Explain(args) => explain::run(context, &args),
+        Command::Advise(args) => advise::run(context, &args),
         Command::Events(args) => events::run(context, &args),
         Command::History(args) => history::run(context, &args),
         Command::Usage(args) => usage::run(context, &args),

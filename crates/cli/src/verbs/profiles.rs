@@ -4,10 +4,12 @@
 
 use std::process::ExitCode;
 
+use api::{BoardProfileView, BoardView, ComputeProfileView};
 use clap::Args;
 use driver::Driver;
-use model::{GpuInstanceProfile, GpuSnapshot, MemoryMib, Timestamp};
-use serde::Serialize;
+use model::{
+    ComputeInstanceProfile, GpuInstanceProfile, GpuSnapshot, MemoryMib, SliceIndex, Timestamp,
+};
 
 use crate::draw::table::{Side, Table};
 use crate::draw::text::{clean, ranges};
@@ -26,6 +28,7 @@ use crate::{Context, Failure, connect};
                   engines. GPUs that are alike share a table.",
     after_help = "Examples:\n  \
         migctl profiles --placements\n  \
+        migctl profiles --compute --gpu 0\n  \
         migctl --simulate a30x4 profiles --gpu 0 --json"
 )]
 pub(crate) struct ProfilesArgs {
@@ -35,40 +38,18 @@ pub(crate) struct ProfilesArgs {
     /// Show where each profile may lie on the placement grid
     #[arg(long)]
     pub(crate) placements: bool,
-}
-
-/// GPUs that are alike, and their profiles.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Board {
-    gpus: Vec<u32>,
-    name: String,
-    grid: u8,
-    profiles: Vec<Row>,
-}
-
-/// A profile.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Row {
-    name: String,
-    id: u32,
-    free: Option<u32>,
-    total: u32,
-    memory_mib: u64,
-    p2p: bool,
-    multiprocessors: u32,
-    decoders: u32,
-    encoders: u32,
-    copy_engines: u32,
-    jpeg: u32,
-    ofa: u32,
-    size: u8,
-    starts: Vec<u8>,
+    /// Show what each GPU instance can be divided into
+    ///
+    /// The compute instance profiles, as `nvidia-smi mig -lcip` names them. Compute instances of
+    /// one GPU instance share its memory and engines.
+    #[arg(long)]
+    pub(crate) compute: bool,
 }
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &ProfilesArgs) -> Result<ExitCode, Failure> {
     let what = "cannot read the profiles";
-    let source = connect::gpus(context)?;
+    let source = connect::gpus_here(context, "profiles")?;
     let driver = daemon::open_driver(&source).map_err(|error| super::of_daemon(what, &error))?;
     let snapshot =
         driver.snapshot(Timestamp::default()).map_err(|error| Failure::of_driver(what, &error))?;
@@ -77,9 +58,19 @@ pub(crate) fn run(context: &Context, args: &ProfilesArgs) -> Result<ExitCode, Fa
     if context.json() {
         context.output.data(&boards)?;
     } else {
-        context.output.line(&lines(&boards, args.placements).join("\n"))?;
+        context.output.line(
+            &lines(&boards, Shown { placements: args.placements, compute: args.compute })
+                .join("\n"),
+        )?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is shown beside the profiles.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    placements: bool,
+    compute: bool,
 }
 
 /// How many more the driver would make now; unknown while MIG is off on drivers that refuse.
@@ -90,7 +81,7 @@ fn driver_says_free(driver: &Driver, gpu: &GpuSnapshot, of: &GpuInstanceProfile)
     driver.remaining_capacity(&gpu.uuid, of.id).ok()
 }
 
-fn chosen<'s>(
+pub(super) fn chosen<'s>(
     gpus: &'s [GpuSnapshot],
     selector: Option<&str>,
 ) -> Result<Vec<&'s GpuSnapshot>, Failure> {
@@ -109,8 +100,8 @@ fn chosen<'s>(
 fn boards(
     gpus: &[&GpuSnapshot],
     free: impl Fn(&GpuSnapshot, &GpuInstanceProfile) -> Option<u32>,
-) -> Vec<Board> {
-    let mut boards: Vec<Board> = Vec::new();
+) -> Vec<BoardView> {
+    let mut boards: Vec<BoardView> = Vec::new();
     for gpu in gpus {
         let geometry = gpu.geometry.as_deref();
         let mut profiles: Vec<&GpuInstanceProfile> =
@@ -119,12 +110,12 @@ fn boards(
             let name = profile.name;
             (name.slices, name.memory, !name.attributes.is_plain(), profile.nvml_enum)
         });
-        let rows: Vec<Row> =
+        let rows: Vec<BoardProfileView> =
             profiles.into_iter().map(|profile| row(profile, free(gpu, profile))).collect();
         let alike = boards.iter_mut().find(|b| b.name == gpu.name && b.profiles == rows);
         match alike {
             Some(board) => board.gpus.push(gpu.index.get()),
-            None => boards.push(Board {
+            None => boards.push(BoardView {
                 gpus: vec![gpu.index.get()],
                 name: gpu.name.clone(),
                 grid: geometry.map_or(0, |geometry| geometry.grid.get()),
@@ -135,8 +126,8 @@ fn boards(
     boards
 }
 
-fn row(profile: &GpuInstanceProfile, free: Option<u32>) -> Row {
-    Row {
+fn row(profile: &GpuInstanceProfile, free: Option<u32>) -> BoardProfileView {
+    BoardProfileView {
         name: profile.name.to_string(),
         id: profile.id.get(),
         free,
@@ -150,11 +141,33 @@ fn row(profile: &GpuInstanceProfile, free: Option<u32>) -> Row {
         jpeg: profile.engines.jpeg,
         ofa: profile.engines.ofa,
         size: profile.size.get(),
-        starts: profile.starts.iter().map(|start| start.get()).collect(),
+        starts: starts(&profile.starts),
+        compute: compute(profile),
     }
 }
 
-fn lines(boards: &[Board], placements: bool) -> Vec<String> {
+fn starts(starts: &[SliceIndex]) -> Vec<u8> {
+    starts.iter().map(|start| start.get()).collect()
+}
+
+/// Compute instance profiles, the smallest first. Of several that take the whole GPU instance, the
+/// one that migd takes comes first.
+fn compute(profile: &GpuInstanceProfile) -> Vec<ComputeProfileView> {
+    let mut parts: Vec<&ComputeInstanceProfile> = profile.compute_profiles.iter().collect();
+    parts.sort_by_key(|part| (part.slices, part.id));
+    let view = |part: &ComputeInstanceProfile| ComputeProfileView {
+        name: profile.compute_name(part.id).to_string(),
+        id: part.id.get(),
+        total: part.max_count,
+        multiprocessors: part.multiprocessors,
+        size: part.slices,
+        starts: starts(&part.starts),
+        whole: part.slices == profile.name.slices,
+    };
+    parts.into_iter().map(view).collect()
+}
+
+fn lines(boards: &[BoardView], shown: Shown) -> Vec<String> {
     let mut lines = Vec::new();
     for board in boards {
         if !lines.is_empty() {
@@ -165,13 +178,17 @@ fn lines(boards: &[Board], placements: bool) -> Vec<String> {
         if board.profiles.is_empty() {
             lines.push(styled(FAINT, "  offers no MIG profiles"));
         } else {
-            lines.extend(table(board, placements).lines());
+            lines.extend(table(board, shown.placements).lines());
+            if shown.compute {
+                lines.push(String::new());
+                lines.extend(compute_table(board, shown.placements).lines());
+            }
         }
     }
     lines
 }
 
-fn table(board: &Board, placements: bool) -> Table {
+fn table(board: &BoardView, placements: bool) -> Table {
     let mut columns = vec![
         ("NAME", Side::Left),
         ("ID", Side::Right),
@@ -202,10 +219,48 @@ fn table(board: &Board, placements: bool) -> Table {
             [row.multiprocessors, row.decoders, row.encoders, row.copy_engines, row.jpeg, row.ofa];
         cells.extend(engines.map(|count| count.to_string()));
         if placements {
-            let starts: Vec<String> = row.starts.iter().map(u8::to_string).collect();
-            cells.push(format!("{{{}}}:{}", starts.join(","), row.size));
+            cells.push(places(&row.starts, row.size));
         }
         table.row(cells);
+    }
+    table
+}
+
+/// `{0,1,2}:1`: the starts, and the size.
+fn places(starts: &[u8], size: u8) -> String {
+    let starts: Vec<String> = starts.iter().map(u8::to_string).collect();
+    format!("{{{}}}:{size}", starts.join(","))
+}
+
+/// What each GPU instance can be divided into; `*` marks the one that takes all of it, as the
+/// vendor does.
+fn compute_table(board: &BoardView, placements: bool) -> Table {
+    let mut columns = vec![
+        ("GPU INSTANCE", Side::Left),
+        ("COMPUTE INSTANCE", Side::Left),
+        ("ID", Side::Right),
+        ("TOTAL", Side::Right),
+        ("SM", Side::Right),
+    ];
+    if placements {
+        columns.push(("PLACEMENTS", Side::Left));
+    }
+    let mut table = Table::new(columns);
+    for row in &board.profiles {
+        for (at, part) in row.compute.iter().enumerate() {
+            let star = if part.whole { "*" } else { "" };
+            let mut cells = vec![
+                if at == 0 { format!("MIG {}", row.name) } else { String::new() },
+                format!("MIG {}", part.name),
+                format!("{}{star}", part.id),
+                part.total.to_string(),
+                part.multiprocessors.to_string(),
+            ];
+            if placements {
+                cells.push(places(&part.starts, part.size));
+            }
+            table.row(cells);
+        }
     }
     table
 }
@@ -220,8 +275,8 @@ fn gib(memory: MemoryMib) -> String {
 mod tests {
     use super::*;
 
-    fn profile(name: &str, id: u32, memory_mib: u64, starts: &[u8]) -> Row {
-        Row {
+    fn profile(name: &str, id: u32, memory_mib: u64, starts: &[u8]) -> BoardProfileView {
+        BoardProfileView {
             name: name.into(),
             id,
             free: Some(3),
@@ -236,24 +291,43 @@ mod tests {
             ofa: 0,
             size: 1,
             starts: starts.to_vec(),
+            compute: Vec::new(),
         }
+    }
+
+    #[test]
+    fn parts_are_named_and_ordered_as_the_vendor_does() {
+        let geometry = model::catalog::board("a100-sxm4-40gb").unwrap().geometry();
+        let third = geometry.select(&"3g.20gb".parse().unwrap()).unwrap();
+        let whole = row(third, None);
+        let board =
+            BoardView { gpus: vec![0], name: "A100".into(), grid: 8, profiles: vec![whole] };
+        let text = compute_table(&board, true).lines().join("\n");
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "\
+GPU INSTANCE  COMPUTE INSTANCE  ID  TOTAL  SM  PLACEMENTS
+MIG 3g.20gb   MIG 1c.3g.20gb     0      3  14  {0,1,2}:1
+              MIG 2c.3g.20gb     1      1  28  {0,1}:2
+              MIG 3g.20gb       2*      1  42  {0}:3"
+        );
     }
 
     #[test]
     fn the_columns_are_the_vendors() {
         let boards = [
-            Board {
+            BoardView {
                 gpus: vec![0, 1, 2, 5],
                 name: "NVIDIA A100-SXM4-40GB".into(),
                 grid: 8,
                 profiles: vec![
                     profile("1g.5gb", 19, 4864, &[0, 1, 2]),
-                    Row { free: None, ..profile("1g.5gb+me", 20, 40_192, &[0]) },
+                    BoardProfileView { free: None, ..profile("1g.5gb+me", 20, 40_192, &[0]) },
                 ],
             },
-            Board { gpus: vec![3], name: "NVIDIA L40S".into(), grid: 0, profiles: vec![] },
+            BoardView { gpus: vec![3], name: "NVIDIA L40S".into(), grid: 0, profiles: vec![] },
         ];
-        let text = lines(&boards, true).join("\n");
+        let text = lines(&boards, Shown { placements: true, compute: false }).join("\n");
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             "\

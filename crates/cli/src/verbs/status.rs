@@ -48,7 +48,21 @@ pub(crate) fn run(context: &Context, args: &StatusArgs) -> Result<ExitCode, Fail
 /// # Errors
 /// [`Failure`] when neither answers.
 pub(crate) fn read(context: &Context) -> Result<NodeView, Failure> {
-    let known = connect::runtime()?.block_on(async {
+    if let Some(view) = known(context)? {
+        return Ok(view);
+    }
+    let view = daemon::view_without_daemon(&connect::gpus(context)?)
+        .map_err(|error| super::of_daemon("cannot read the GPUs", &error))?;
+    context.output.say("migctl: no daemon runs; this is what the driver tells, without leases");
+    Ok(view)
+}
+
+/// The machine as its daemon knows it; `None` where none runs.
+///
+/// # Errors
+/// [`Failure`] when one runs and does not answer as it should.
+pub(crate) fn known(context: &Context) -> Result<Option<NodeView>, Failure> {
+    connect::runtime()?.block_on(async {
         match connect::existing(context).await? {
             Some(client) => client
                 .node()
@@ -57,14 +71,7 @@ pub(crate) fn read(context: &Context) -> Result<NodeView, Failure> {
                 .map_err(|error| Failure::of_client("cannot read the machine", &error)),
             None => Ok(None),
         }
-    })?;
-    if let Some(view) = known {
-        return Ok(view);
-    }
-    let view = daemon::view_without_daemon(&connect::gpus(context)?)
-        .map_err(|error| super::of_daemon("cannot read the GPUs", &error))?;
-    context.output.say("migctl: no daemon runs; this is what the driver tells, without leases");
-    Ok(view)
+    })
 }
 
 /// The GPUs that `selector` means, all of them without one.

@@ -83,6 +83,11 @@ pub(crate) struct Access {
 }
 
 impl Access {
+    /// The machine whose nodes it keeps.
+    pub(crate) const fn root(&self) -> &HostRoot {
+        &self.root
+    }
+
     /// The keeper for the machine at `root`; `state_dir` is where it notes that the glass is broken.
     pub(crate) fn new(
         mode: Enforce,

@@ -14,7 +14,7 @@ use crate::serve::{App, Caller, Failure};
 use crate::views;
 
 /// The GPU that a path names.
-fn named(app: &App, text: &str) -> Result<GpuUuid, Failure> {
+pub(super) fn named(app: &App, text: &str) -> Result<GpuUuid, Failure> {
     let unknown = |detail: String| {
         Failure::new(StatusCode::NOT_FOUND, "E-GPU-UNKNOWN", detail)
             .hint("`migctl gpus` lists the GPUs")

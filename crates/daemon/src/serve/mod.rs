@@ -20,6 +20,7 @@ mod extract;
 mod gate;
 mod gpus;
 mod history;
+mod holders;
 mod hosts;
 mod leases;
 mod life;
@@ -197,6 +198,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(gpus::drain))
         .routes(routes!(gpus::uncordon))
         .routes(routes!(gpus::hand_back))
+        .routes(routes!(holders::show))
         .routes(routes!(bookings::list, bookings::book))
         .routes(routes!(bookings::cancel))
         .routes(routes!(events::list))

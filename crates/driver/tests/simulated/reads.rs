@@ -85,6 +85,13 @@ fn links_and_telemetry_are_read() {
             }
         }
     }
+    // The simulator tells processors and memory that the machine really has.
+    assert_eq!(matrix.near.len(), 8);
+    for near in &matrix.near {
+        assert!(near.cpus.as_ref().is_some_and(|cpus| cpus.is_sorted()), "{near:?}");
+        assert_eq!(near.memory_nodes.as_ref().map(Vec::len), Some(1));
+        assert_eq!(near.own_node, None);
+    }
     let extras = machine.driver.gpu_extras(&matrix.gpus[0]).unwrap();
     assert_eq!(extras.architecture, Some(7));
     assert!(extras.serial.is_some() && extras.power_milliwatts.is_some());
