@@ -90,7 +90,8 @@ fn latest_whole(state: &State, world: &World<'_>, lease: &Lease) -> Option<Times
         None if alone => open_to(state, world, lease),
         None => return None,
     };
-    let by = |gpu: &&GpuSnapshot| whole::had_by(state, world, gpu);
+    let claim = Claim::new(state, world, lease);
+    let by = |gpu: &&GpuSnapshot| whole::had_by(state, world, gpu, &claim, kept.is_some());
     all_by(lease, among.iter().filter_map(by).collect())
 }
 

@@ -11,6 +11,7 @@ use model::{
     Timestamp,
 };
 
+use crate::claim::Claim;
 use crate::command::{Refusal, World};
 use crate::cordon::leases_on;
 use crate::decide::Draft;
@@ -384,8 +385,18 @@ fn claim(
 
 /// When all of a GPU can be had at the latest, as long as nobody new comes; `None` where no hard
 /// limit says so.
-pub(crate) fn had_by(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> Option<Timestamp> {
-    free_by(state, world, gpu, &|owner| ends::owner_latest(state, world, owner))
+/// `asks` tells whether whom the claim drives out is asked to leave.
+pub(crate) fn had_by(
+    state: &State,
+    world: &World<'_>,
+    gpu: &GpuSnapshot,
+    claim: &Claim<'_>,
+    asks: bool,
+) -> Option<Timestamp> {
+    free_by(state, world, gpu, &|owner| match owner {
+        Owner::Lease(id) if !asks => ends::latest(state, world, state.lease(id)?),
+        owner => ends::owner_latest(state, world, owner, claim),
+    })
 }
 
 /// When all of a GPU can probably be had, as long as nobody new comes.
