@@ -21,7 +21,6 @@ pub(crate) struct Machine {
     pub(crate) root: HostRoot,
     pub(crate) reset: Box<dyn Reset>,
     /// Its systemd units, some of which hold GPUs.
-    #[allow(dead_code, reason = "a change of MIG mode stops and starts them")]
     pub(crate) units: Box<dyn Units>,
     /// Name of the simulated host, if it is one.
     pub(crate) simulated: Option<String>,
