@@ -504,3 +504,80 @@ fn an_administrator_gives_everybody_access_and_takes_it_back() {
     server.lab.ok(&["access", "stock", "--all"]);
     assert_eq!(rights(&nodes), [(0, 0o444); 2]);
 }
+
+/// All of a GPU: its node is its holder's alone, closes behind it, and is everybody's while there are
+/// slices.
+#[test]
+fn a_whole_gpu_opens_for_its_holder_alone_and_is_closed_while_nobody_has_it() {
+    if !has_users("a_whole_gpu_opens_for_its_holder_alone_and_is_closed_while_nobody_has_it") {
+        return;
+    }
+    let server = Server { lab: Lab::shared("a30:1") };
+    let path = server.lab.state_dir().join("migd.toml");
+    let text = "[access]\nenforce = \"on\"\n[repartition]\nhysteresis = \"0s\"\n";
+    std::fs::write(&path, text).unwrap();
+    server.start_daemon(&["--config", path.to_str().unwrap()]);
+    let node = [server.lab.machine_dir().join("root/dev/nvidia0")];
+    wait_for("MIG", || (server.status()["gpus"][0]["mig"] == "enabled").then_some(()));
+    wait_for("the node to be for slices", || (rights(&node) == [(0, 0o666)]).then_some(()));
+    let whole = |uid: u32, name: &str, command: &str| {
+        let args = ["run", "--whole-gpu", "--name", name, "--", "sh", "-c", command];
+        start(migctl_as(&server, uid, &args))
+    };
+    // A child of Ann's that nothing ends keeps the node open.
+    let file = tempfile::tempdir().unwrap();
+    open_to_all(file.path());
+    let pid = file.path().join("pid");
+    let script = format!(
+        "env -u MIGD_LEASE -u MIGD_LEASE_KEY setsid sh -c 'echo $$ > {}; exec 9<{}; exec sleep 600' \
+         >/dev/null 2>&1 & exec sleep 600",
+        pid.display(),
+        node[0].display()
+    );
+    let ann = whole(ANN, "ann", &script);
+    let lease = server.until("ann", "active");
+    assert_eq!(rights(&node), [(ANN, 0o600)]);
+    let uuid = lease["whole_gpus"][0]["uuid"].as_str().unwrap().to_owned();
+    let refused = workload_as(&server, BOB, &uuid);
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    let own = workload_as(&server, ANN, &uuid);
+    assert!(own.status.success(), "{}", told(&own));
+    let stray: u32 =
+        wait_for("the child", || std::fs::read_to_string(&pid).ok()?.trim().parse().ok());
+    wait_for("the child to have the node open", || has_open(stray, &node[0]).then_some(()));
+    kill("TERM", server.command_of("ann"));
+    ann.wait_with_output().unwrap();
+    wait_for("the node to be closed", || (rights(&node) == [(0, 0)]).then_some(()));
+    let bob = whole(BOB, "bob", "exec sleep 600");
+    server.until("bob", "queued");
+    assert_eq!(rights(&node), [(0, 0)]);
+    if runs(stray) {
+        kill("KILL", stray);
+    }
+    server.until("bob", "active");
+    assert_eq!(rights(&node), [(BOB, 0o600)]);
+    assert!(!workload_as(&server, ANN, &uuid).status.success());
+    kill("KILL", server.command_of("bob"));
+    bob.wait_with_output().unwrap();
+    server.until_empty();
+    wait_for("the node to be closed", || (rights(&node) == [(0, 0)]).then_some(()));
+    // Cut again for somebody who wants a slice: its node is everybody's, its slice is not.
+    let (ann, lease) = run_as(&server, ANN, "slice", &["sleep", "600"]);
+    assert_eq!(
+        (rights(&node), rights(&nodes(&server, &lease))[1]),
+        (vec![(0, 0o666)], (ANN, 0o400))
+    );
+    kill("KILL", server.command_of("slice"));
+    ann.wait_with_output().unwrap();
+    server.until_empty();
+    // The way out, with nobody there.
+    let mut bob = whole(BOB, "again", "exec sleep 600");
+    let command = server.command_of("again");
+    server.kill_daemon();
+    kill("KILL", bob.id());
+    kill("KILL", command);
+    bob.wait().unwrap();
+    assert_eq!(rights(&node), [(BOB, 0o600)]);
+    server.lab.ok(&["access", "stock", "--all"]);
+    assert_eq!(rights(&node), [(0, 0o666)]);
+}

@@ -123,11 +123,12 @@ fn alone(context: &Context, args: &StockArgs) -> Result<AccessView, Failure> {
     };
     let report = daemon::stock_without_daemon(gpu, &places.host_root(), places.state_dir())
         .map_err(|error| super::of_daemon("cannot set the access", &error))?;
-    context.output.say(&format!("migctl: {} nodes were different", report.changes.len()));
-    if let Some((_, error)) = report.failures.first() {
+    context.output.say(&format!("migctl: {} nodes were different", report.changed()));
+    let failed = report.errors().count();
+    if let Some(error) = report.errors().next() {
         let failure = Failure::caused("E-ACCESS", "cannot set the access", error);
         let exit = if error.is_permission() { Exit::Permission } else { Exit::Failure };
-        let more = report.failures.len() - 1;
+        let more = failed - 1;
         return Err(failure.exit(exit).hint(format!("{more} more nodes failed; it takes root")));
     }
     bare(context)

@@ -62,12 +62,12 @@ pub(crate) fn run(context: &Context, args: &UninstallArgs) -> Result<ExitCode, F
     let places = context.places()?;
     let report = daemon::stock_without_daemon(None, &places.host_root(), places.state_dir())
         .map_err(|error| super::of_daemon("cannot give back the nodes", &error))?;
-    if let Some((_, error)) = report.failures.first() {
+    if let Some(error) = report.errors().next() {
         let failure = Failure::caused("E-ACCESS", "cannot give back every node", error);
         let exit = if error.is_permission() { Exit::Permission } else { Exit::Failure };
         return Err(failure.exit(exit).hint("nothing was removed; it takes root"));
     }
-    let mut undone = Undone { nodes_restored: report.changes.len(), removed: Vec::new() };
+    let mut undone = Undone { nodes_restored: report.changed(), removed: Vec::new() };
     for file in files.iter().chain(&notes(context, args.purge)?) {
         match fs::remove_file(file) {
             Ok(()) => undone.removed.push(file.display().to_string()),

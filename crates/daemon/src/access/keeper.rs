@@ -9,13 +9,13 @@ use std::time::Duration;
 use broker::State;
 use config::Enforce;
 use host::access::{Change, Wanted, set};
-use host::nodes::{Access as Setting, InstancePath};
+use host::nodes::{Access as Setting, InstancePath, gpu_node};
 use model::NodeSnapshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{
-    Access, BrokenGlass, Inner, Suspect, audit, holders, instances_of, mode_name, wanted_on,
+    Access, BrokenGlass, Inner, Place, Suspect, audit, holders, instances_of, mode_name, wanted_on,
 };
 use crate::executor::chain;
 use crate::hands::lock;
@@ -61,6 +61,11 @@ impl Access {
         lock(&self.cdi).follow(state, observed);
         lock(&self.filter).clear(state);
         inner.opening.retain(|_, (plan, _)| state.plans.contains_key(plan));
+        if self.mode() == Enforce::On {
+            self.gpus_in_step(&mut inner, state, observed, whole);
+        } else {
+            self.restore_gpus(&mut inner, observed);
+        }
         let mode = self.mode();
         match mode {
             Enforce::Off => {
@@ -157,9 +162,16 @@ impl Access {
         let over: Vec<Suspect> = known
             .into_iter()
             .filter(|suspect| {
-                let instances = instances_of(observed, &suspect.slice);
-                let paths: Vec<_> =
-                    instances.iter().map(|instance| instance.minor().node(&self.root)).collect();
+                let paths: Vec<_> = match &suspect.place {
+                    Place::Slice(slice) => instances_of(observed, slice)
+                        .iter()
+                        .map(|instance| instance.minor().node(&self.root))
+                        .collect(),
+                    Place::Whole => {
+                        let gpu = observed.gpu(&suspect.gpu);
+                        gpu.map(|gpu| gpu_node(&self.root, gpu.minor)).into_iter().collect()
+                    }
+                };
                 // Who cannot be ruled out stays.
                 holders(&paths, false).is_ok_and(|held| !held.contains(&suspect.process))
             })

@@ -12,7 +12,8 @@ use host::access::{Wanted, set};
 use host::nodes::InstancePath;
 use model::{GpuInstanceId, GpuUuid, Placement, Plan, PlanId, Purpose, Step, Uid};
 
-use super::{Access, Suspect, holders, instances_of, named};
+use super::gpus::open_for_slices;
+use super::{Access, Place, Suspect, holders, instances_of, named};
 use crate::executor::chain;
 use crate::hands::lock;
 use crate::published::Published;
@@ -99,6 +100,13 @@ impl Making<'_> {
     /// [`NotHandedOver`].
     pub(crate) fn hand_over(&self, slices: &[GrantedSlice]) -> Result<(), NotHandedOver> {
         let Some(uid) = self.uid else { return Ok(()) };
+        let plan = self.published.state.plans.get(&self.plan);
+        let whole = plan.map(|open| open.whole.as_slice()).unwrap_or_default();
+        for uuid in whole.iter().filter(|uuid| self.access.enforces(uuid)) {
+            if let Some(gpu) = self.published.observed.gpu(uuid) {
+                self.access.hand_over_gpu(self.plan, gpu, uid)?;
+            }
+        }
         for slice in slices.iter().filter(|slice| self.access.enforces(&slice.key.gpu)) {
             let instances = instances_of(&self.published.observed, slice);
             for instance in &instances {
@@ -108,6 +116,9 @@ impl Making<'_> {
         }
         for slice in slices.iter().filter(|slice| self.access.enforces(&slice.key.gpu)) {
             let mut inner = lock(&self.access.inner);
+            if let Some(gpu) = self.published.observed.gpu(&slice.key.gpu) {
+                open_for_slices(self.access, gpu.minor)?;
+            }
             for instance in instances_of(&self.published.observed, slice) {
                 let wanted = Wanted::OpenFor(uid);
                 // Noted first: from here on whoever brings nodes in step leaves it alone, until the
@@ -148,7 +159,8 @@ impl Making<'_> {
         let mut suspects = lock(&self.access.suspects);
         for process in held {
             let gpu = slice.key.gpu.clone();
-            let suspect = Suspect { gpu, slice: slice.clone(), process };
+            let place = Place::Slice(slice.clone());
+            let suspect = Suspect { gpu, place, process };
             if !suspects.contains(&suspect) {
                 suspects.push(suspect);
             }

@@ -8,6 +8,7 @@ mod audit;
 mod cdi;
 mod filter;
 mod glass;
+mod gpus;
 mod keeper;
 mod making;
 mod view;
@@ -50,8 +51,17 @@ const fn mode_name(mode: Enforce) -> &'static str {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Suspect {
     gpu: GpuUuid,
-    slice: GrantedSlice,
+    place: Place,
     process: ProcessId,
+}
+
+/// What somebody was found on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// A slice.
+    Slice(GrantedSlice),
+    /// All of the GPU.
+    Whole,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +72,8 @@ struct Inner {
     applied: BTreeMap<InstancePath, Wanted>,
     /// What could not be brought about, in words.
     troubles: BTreeMap<InstancePath, String>,
+    /// The nodes of whole GPUs.
+    gpus: gpus::Gpus,
     /// Who would be refused, in words.
     findings: BTreeMap<audit::Sighting, String>,
 }
@@ -186,6 +198,7 @@ impl Access {
     /// is not found then cannot open them any more.
     pub(crate) fn before_look(&self, state: &State, observed: &NodeSnapshot, lease: LeaseId) {
         let Some(lease) = state.lease(lease) else { return };
+        self.close_gpus(&lease.whole, observed);
         for slice in &lease.slices {
             if !self.enforces(&slice.key.gpu) {
                 continue;
@@ -205,15 +218,21 @@ impl Access {
             if suspect.gpu != gpu.uuid {
                 continue;
             }
-            let instances = gpu.instances.iter_mut();
-            let here = instances
-                .filter(|instance| instance.id == suspect.slice.gpu_instance)
-                .flat_map(|instance| &mut instance.compute_instances)
-                .find(|compute| compute.id == suspect.slice.compute_instance);
-            let Some(compute) = here else { continue };
+            let there = match &suspect.place {
+                Place::Whole => Some(&mut gpu.processes),
+                Place::Slice(slice) => {
+                    let instances = gpu.instances.iter_mut();
+                    instances
+                        .filter(|instance| instance.id == slice.gpu_instance)
+                        .flat_map(|instance| &mut instance.compute_instances)
+                        .find(|compute| compute.id == slice.compute_instance)
+                        .map(|compute| &mut compute.processes)
+                }
+            };
+            let Some(processes) = there else { continue };
             let pid = suspect.process.pid;
-            if compute.processes.iter().all(|process| process.pid != pid) {
-                compute.processes.push(GpuProcess { pid, memory: None });
+            if processes.iter().all(|process| process.pid != pid) {
+                processes.push(GpuProcess { pid, memory: None });
             }
         }
     }
@@ -228,8 +247,10 @@ impl Access {
                 glass.words(observed)
             ));
         }
+        warnings.extend(self.resets(observed));
         let inner = lock(&self.inner);
-        warnings.extend(first(inner.troubles.values(), "nodes that cannot be set"));
+        let troubles = inner.troubles.values().chain(inner.gpus.troubles.values());
+        warnings.extend(first(troubles, "nodes that cannot be set"));
         warnings.extend(first(inner.findings.values(), "processes on slices of others"));
         warnings
     }

@@ -63,7 +63,7 @@ pub fn set(
             Some(fd) => fd,
             None => make_node(root, instance, &path)?,
         };
-        change_node(&fd, &path, found, owner, wanted)?;
+        change_node(&fd, &path, found, owner, wanted.mode())?;
     }
     if !right_setting && wanted.modify() {
         write_modify(root, instance, true)?;
@@ -73,14 +73,14 @@ pub fn set(
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Owner {
-    uid: Uid,
-    gid: u32,
+pub(super) struct Owner {
+    pub(super) uid: Uid,
+    pub(super) gid: u32,
 }
 
 impl Owner {
     /// Root, who owns `/`; on a simulated machine whoever owns its root folder is its root.
-    fn of_stock(root: &HostRoot) -> Result<Self, AccessError> {
+    pub(super) fn of_stock(root: &HostRoot) -> Result<Self, AccessError> {
         let found = std::fs::metadata(root.as_path()).map_err(|source| AccessError::Refused {
             what: "look at",
             path: root.as_path().to_path_buf(),
@@ -91,12 +91,15 @@ impl Owner {
     }
 }
 
-fn refused<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> AccessError {
+pub(super) fn refused<E: Into<io::Error>>(
+    what: &'static str,
+    path: &Path,
+) -> impl FnOnce(E) -> AccessError {
     let path = path.to_path_buf();
     move |source| AccessError::Refused { what, path, source: source.into() }
 }
 
-fn node_of(stat: &Stat) -> Node {
+pub(super) fn node_of(stat: &Stat) -> Node {
     let is_device = FileType::from_raw_mode(stat.st_mode).is_char_device();
     Node {
         device: is_device.then(|| (major(stat.st_rdev), minor(stat.st_rdev))),
@@ -168,12 +171,12 @@ fn make_node(root: &HostRoot, instance: InstancePath, path: &Path) -> Result<Own
 }
 
 /// Closes the node unless it is closed, gives it to its owner, opens it as wanted.
-fn change_node(
+pub(super) fn change_node(
     fd: &OwnedFd,
     path: &Path,
     found: Option<Node>,
     owner: Owner,
-    wanted: Wanted,
+    mode: u32,
 ) -> Result<(), AccessError> {
     let set_mode = |mode: u32, what| {
         // The magic link leads to this very file, whatever lies at the path by now.
@@ -191,10 +194,7 @@ fn change_node(
         chownat(fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
             .map_err(refused("change the owner of", path))?;
     }
-    match wanted {
-        Wanted::Closed => set_mode(wanted.mode(), "close"),
-        Wanted::OpenFor(_) | Wanted::Stock => set_mode(wanted.mode(), "open"),
-    }
+    set_mode(mode, if mode == MODE_CLOSED { "close" } else { "open" })
 }
 
 /// Says whether the driver's tools may set the permissions of the node. An instance that went away

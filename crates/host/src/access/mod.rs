@@ -5,6 +5,7 @@
 //! steps leaves a node closed too long rather than open too early.
 
 mod change;
+mod gpu;
 mod survey;
 
 use std::io;
@@ -13,6 +14,9 @@ use std::path::PathBuf;
 use model::{GpuMinor, Uid};
 
 pub use change::set;
+pub use gpu::{
+    GPU_MODE_OPEN, GPU_MODE_STOCK, GpuChange, Stock, gpu_nodes, restore_gpu, set_gpu, stock,
+};
 pub use survey::{Surveyed, instances, nodes, survey};
 
 use crate::nodes::{InstancePath, Node, NodeError};
@@ -116,6 +120,23 @@ pub struct Report {
     pub changes: Vec<Change>,
     /// Nodes that could not be brought to what is wanted, or looked at.
     pub failures: Vec<(InstancePath, AccessError)>,
+    /// Nodes of whole GPUs that were different.
+    pub gpus: Vec<GpuChange>,
+    /// Nodes of whole GPUs that could not be brought to what is wanted.
+    pub gpu_failures: Vec<(GpuMinor, AccessError)>,
+}
+
+impl Report {
+    /// How many nodes were different.
+    pub fn changed(&self) -> usize {
+        self.changes.len() + self.gpus.len()
+    }
+
+    /// What could not be done.
+    pub fn errors(&self) -> impl Iterator<Item = &AccessError> {
+        let instances = self.failures.iter().map(|(_, error)| error);
+        instances.chain(self.gpu_failures.iter().map(|(_, error)| error))
+    }
 }
 
 /// Brings the nodes of these instances to what is wanted, goes on where one fails, and reports all.
@@ -134,7 +155,7 @@ pub fn reconcile(
 }
 
 /// Gives back what the driver's tools made: every node of an instance, of one GPU or of all, also
-/// of instances that exist no more.
+/// of instances that exist no more, and the nodes of GPUs that were closed or opened for one user.
 ///
 /// # Errors
 /// [`NodeError`] if the folders cannot be listed; what fails for one node is in the report.
@@ -144,7 +165,14 @@ pub fn restore_stock(root: &HostRoot, gpu: Option<GpuMinor>) -> Result<Report, N
     all.sort();
     all.dedup();
     let meant = all.into_iter().filter(|instance| gpu.is_none_or(|gpu| instance.gpu == gpu));
-    Ok(reconcile(root, meant.map(|instance| (instance, Wanted::Stock))))
+    let mut report = reconcile(root, meant.map(|instance| (instance, Wanted::Stock)));
+    for minor in gpu_nodes(root)?.into_iter().filter(|minor| gpu.is_none_or(|gpu| *minor == gpu)) {
+        match restore_gpu(root, minor) {
+            Ok(change) => report.gpus.extend(change),
+            Err(error) => report.gpu_failures.push((minor, error)),
+        }
+    }
+    Ok(report)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ fn instance_of(minor: CapabilityMinor) -> Option<InstancePath> {
 }
 
 /// The entries `PREFIX<n>` of a folder; none if there is no such folder.
-fn numbered(folder: &Path, prefix: &str) -> Result<Vec<(u32, PathBuf)>, NodeError> {
+pub(super) fn numbered(folder: &Path, prefix: &str) -> Result<Vec<(u32, PathBuf)>, NodeError> {
     let unreadable = |source| NodeError::Unreadable { path: folder.to_path_buf(), source };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
