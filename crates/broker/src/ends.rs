@@ -181,14 +181,15 @@ pub(crate) fn in_the_way(
     owners
 }
 
-/// When the places are free of everybody who is in the way of a claim; `None` if somebody has no
-/// limit. Whom the claim drives out is asked to leave in time and counts as out of the way.
+/// When the places are free of everybody who is in the way; `None` if somebody has no limit. Whom a
+/// claim drives out is asked to leave in time and counts as out of the way; without a claim nobody
+/// is asked, and hard limits alone count.
 pub(crate) fn free_at(
     state: &State,
     world: &World<'_>,
     places: &[SliceTarget],
     whole: &[GpuUuid],
-    claim: &Claim<'_>,
+    claim: Option<&Claim<'_>>,
 ) -> Option<Timestamp> {
     let mut free = world.now;
     for owner in in_the_way(state, world, places, whole) {
@@ -202,8 +203,9 @@ pub(crate) fn owner_latest(
     state: &State,
     world: &World<'_>,
     owner: Owner,
-    claim: &Claim<'_>,
+    claim: Option<&Claim<'_>>,
 ) -> Option<Timestamp> {
+    let leaves = |lease: &Lease| claim.is_some_and(|claim| claim.drives_out(lease));
     match owner {
         Owner::Stranger => None,
         Owner::Change => Some(world.now.plus(GRANT)),
@@ -217,8 +219,8 @@ pub(crate) fn owner_latest(
             let notice = world.policy.notice.get() + world.policy.grace.get() + PROOF.get();
             let asked = world.now.plus(Millis::new(notice));
             match latest(state, world, lease) {
-                Some(at) if claim.drives_out(lease) => Some(at.min(asked)),
-                None if claim.drives_out(lease) => Some(asked),
+                Some(at) if leaves(lease) => Some(at.min(asked)),
+                None if leaves(lease) => Some(asked),
                 latest => latest,
             }
         }

@@ -66,14 +66,15 @@ fn latest(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> 
     }
     if !lease.promised.is_empty() {
         let claim = Claim::new(state, world, lease);
-        return ends::free_at(state, world, &lease.promised, &[], &claim).map(|at| at.plus(GRANT));
+        return ends::free_at(state, world, &lease.promised, &[], Some(&claim))
+            .map(|at| at.plus(GRANT));
     }
     let alone = state.queue().count() == 1 && state.reservation.is_none();
     let promised = state.leases.values().any(|other| !other.promised.is_empty());
     if alone && !promised {
         let (places, _) = reserve::best_places(state, world, lease)?;
-        let claim = Claim::new(state, world, lease);
-        return ends::free_at(state, world, &places, &[], &claim).map(|at| at.plus(GRANT));
+        // Nobody is asked to leave before room is kept for it, and it may never be.
+        return ends::free_at(state, world, &places, &[], None).map(|at| at.plus(GRANT));
     }
     by_area(state, world, lease)
 }

@@ -54,7 +54,7 @@ pub(crate) fn kept(state: &State, world: &World<'_>) -> Vec<Kept> {
         let asker = state.lease(reservation.lease);
         let free = asker.and_then(|asker| {
             let claim = Claim::new(state, world, asker);
-            ends::free_at(state, world, &reservation.places, &reservation.whole, &claim)
+            ends::free_at(state, world, &reservation.places, &reservation.whole, Some(&claim))
         });
         // What was said holds: a place that is free sooner than said is not filled until then.
         let from = match (reservation.free_at, free) {

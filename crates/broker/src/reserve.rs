@@ -41,8 +41,10 @@ pub(crate) struct Wait {
 
 impl Wait {
     fn of(state: &State, world: &World<'_>, owners: &[Owner], claim: &Claim<'_>) -> Self {
-        let latest: Vec<Option<Timestamp>> =
-            owners.iter().map(|owner| ends::owner_latest(state, world, *owner, claim)).collect();
+        let latest: Vec<Option<Timestamp>> = owners
+            .iter()
+            .map(|owner| ends::owner_latest(state, world, *owner, Some(claim)))
+            .collect();
         let unlimited = latest.iter().filter(|at| at.is_none()).count();
         let likely = |owner: &Owner| match owner {
             Owner::Lease(id) => state.lease(*id).map(|l| ends::likely(state, world, l)),
@@ -190,7 +192,7 @@ fn may_go_to(world: &World<'_>, lease: &Lease, gpu: &GpuUuid) -> bool {
 fn reserve(draft: &mut Draft<'_>, lease: LeaseId, (places, whole): Spot, since: Timestamp) {
     let Some(asker) = draft.state.lease(lease) else { return };
     let claim = Claim::new(draft.state, draft.world, asker);
-    let free_at = ends::free_at(draft.state, draft.world, &places, &whole, &claim);
+    let free_at = ends::free_at(draft.state, draft.world, &places, &whole, Some(&claim));
     let reservation = Reservation { lease, places, whole, free_at, since };
     draft.emit(Event::Reserved { lease, reservation });
 }
@@ -319,7 +321,8 @@ impl<'a> Search<'a> {
         claim: Claim<'a>,
     ) -> Self {
         let latest = |owner: &Owner| {
-            ends::owner_latest(state, world, *owner, &claim).map_or(u64::MAX, Timestamp::as_millis)
+            ends::owner_latest(state, world, *owner, Some(&claim))
+                .map_or(u64::MAX, Timestamp::as_millis)
         };
         let held = rooms.iter().map(|room| {
             let owned = |part| (part, ends::owner(state, &room.gpu, part));

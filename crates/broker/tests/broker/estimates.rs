@@ -51,6 +51,21 @@ fn without_limits_the_latest_start_is_unknown_and_the_likely_one_is_not() {
     assert_eq!(count(&rig), 1, "what was unknown stays unsaid");
 }
 
+/// A preemptible lease leaves for room that is kept, and no room is kept yet.
+#[test]
+fn the_latest_start_does_not_count_on_leases_that_nobody_has_asked_to_leave() {
+    let mut rig = Rig::new(&["a30"]);
+    let mut spec = rig.spec(1, "4g.24gb");
+    spec.time = Some(Millis::from_secs(7200));
+    spec.terms.preemptible = true;
+    rig.request(spec).expect("accepted");
+    rig.settle();
+    let begun = rig.now;
+    let waiting = rig.ask(2, "1g.6gb");
+    let said = rig.lease(waiting).predicted.expect("told");
+    assert!(said.not_later_than >= Some(begun.plus(Millis::from_secs(7200))), "{said:?}");
+}
+
 #[test]
 fn people_name_limits_with_as_much_again_to_spare() {
     let mut rig = Rig::new(&["a30"]);
