@@ -55,6 +55,10 @@ pub(crate) fn start(state: &State, world: &World<'_>, lease: &Lease) -> StartEst
 }
 
 fn latest(state: &State, world: &World<'_>, lease: &Lease) -> Option<Timestamp> {
+    // Somebody from before has what it would be given, and nobody knows for how long.
+    if !lease.held_up.is_empty() {
+        return None;
+    }
     if !state.bookings.is_empty() || may_reach_cap(state, world, &lease.spec) {
         return None;
     }

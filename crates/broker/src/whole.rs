@@ -395,7 +395,7 @@ pub(crate) fn had_by(
 ) -> Option<Timestamp> {
     free_by(state, world, gpu, &|owner| match owner {
         Owner::Lease(id) if !asks => ends::latest(state, world, state.lease(id)?),
-        owner => ends::owner_latest(state, world, owner, claim),
+        owner => ends::owner_latest(state, world, owner, Some(claim)),
     })
 }
 

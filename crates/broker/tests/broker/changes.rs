@@ -62,7 +62,7 @@ impl Rig {
     fn asked(&mut self, gpu: u32, wanted: &[(&str, Option<u8>)]) -> ChangeId {
         let desired = self.exactly(&uuid(gpu), wanted);
         let part = self.part(&uuid(gpu), desired);
-        let spec = self.change_of_gpus(vec![part]);
+        let spec = Self::change_of_gpus(vec![part]);
         self.change(spec).expect("accepted")
     }
 
