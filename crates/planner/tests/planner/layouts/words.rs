@@ -5,25 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use checker::{Protected, check};
 use model::{
     ComputeInstanceId, ComputeInstanceProfileId, DesiredCompute, DesiredGpu, DesiredInstance,
-    GpuInstanceId, GpuInstanceProfileId, GpuProcess, GpuShape, Health, MigMode, MigState,
-    NodeSnapshot, Placement, PlanId, Purpose, Step,
+    GpuInstanceId, GpuInstanceProfileId, GpuProcess, Health, MigMode, MigState, NodeSnapshot,
+    Placement, Purpose,
 };
 use planner::{Fate, GpuReport, Impossible, Reset, Rules, Why};
 
 use crate::world::*;
 
-const ON: MigMode = MigMode::Enabled;
-const OFF: MigMode = MigMode::Disabled;
+pub(super) const ON: MigMode = MigMode::Enabled;
+pub(super) const OFF: MigMode = MigMode::Disabled;
 
-fn machine(parts: &[(model::PlacedProfile, Who)]) -> NodeSnapshot {
+pub(super) fn machine(parts: &[(model::PlacedProfile, Who)]) -> NodeSnapshot {
     node(&[World::new(&a100(), parts)])
 }
 
-fn nobody() -> BTreeMap<GpuInstanceId, Why> {
+pub(super) fn nobody() -> BTreeMap<GpuInstanceId, Why> {
     BTreeMap::new()
 }
 
-fn apply() -> Purpose {
+pub(super) fn apply() -> Purpose {
     Purpose::Apply("test".into())
 }
 
@@ -58,11 +58,11 @@ fn refused_with(
     error
 }
 
-fn one(profile: u32) -> DesiredInstance {
+pub(super) fn one(profile: u32) -> DesiredInstance {
     anywhere(&a100(), part(profile, 0, 0))
 }
 
-fn computes(profile: u32, parts: &[(u32, Option<(u8, u8)>)]) -> DesiredInstance {
+pub(super) fn computes(profile: u32, parts: &[(u32, Option<(u8, u8)>)]) -> DesiredInstance {
     let compute = |(profile, at): &(u32, Option<(u8, u8)>)| DesiredCompute {
         profile: ComputeInstanceProfileId::new(*profile),
         placement: at.map(|(start, size)| Placement::new(start, size)),
@@ -351,62 +351,6 @@ fn the_first_instance_waits_for_whoever_uses_the_gpu_as_a_whole() {
         .plan_part(&there.gpus[0], &nobody(), &replaces, &Rules::default(), apply())
         .unwrap();
     assert_eq!((now.plan.steps.len(), now.rest.len()), (2, 1));
-}
-
-/// From the middle of a plan, wherever it broke off, there is a way back to what was.
-#[test]
-fn a_plan_that_broke_off_is_taken_back() {
-    let mut before = machine(&[(part(ONE, 0, 1), Who::Warm), (part(THREE, 4, 4), Who::Busy)]);
-    before.gpus[0].compute_capability = Some((8, 0));
-    let desired = DesiredGpu::Exactly(vec![one(THREE), one(TWO), computes(TWO, &[(0, None)])]);
-    let planned =
-        planner().plan_gpu(&before.gpus[0], &nobody(), &desired, &Rules::default(), apply());
-    let (plan, _) = planned.unwrap();
-    for done in 0..=plan.steps.len() {
-        let half = model::Plan { steps: plan.steps[..done].to_vec(), ..plan.clone() };
-        let now = execute(&before, &half);
-        let (gpu, purpose) = (&now.gpus[0], Purpose::Rollback(PlanId::new(1)));
-        let was = GpuShape::of(&before.gpus[0]).desired();
-        let rules = Rules::default();
-        let back = planner().plan_gpu(gpu, &nobody(), &was, &rules, purpose);
-        let (back, _) = back.unwrap();
-        assert!(back.steps.len() <= done);
-        assert!(check(&back, &now, &Protected::nothing()).is_ok());
-        let after = execute(&now, &back);
-        assert_eq!(parts_of(&after.gpus[0]), parts_of(&before.gpus[0]));
-        let slices = |node: &NodeSnapshot| {
-            let computes = node.gpus[0].instances.iter().flat_map(|i| &i.compute_instances);
-            computes.map(|c| (c.profile, c.placement)).collect::<BTreeSet<_>>()
-        };
-        assert_eq!(slices(&after), slices(&before));
-    }
-}
-
-/// A mode that was changed is changed back, whether or not it came into force.
-#[test]
-fn a_mode_is_taken_back() {
-    let mut before = machine(&[]);
-    before.gpus[0].compute_capability = Some((8, 0));
-    before.gpus[0].mig = MigState::Supported { current: OFF, pending: OFF };
-    let mut now = before.clone();
-    let mut back = |current, pending, parts: &[(model::PlacedProfile, Who)]| {
-        now.gpus[0].instances = machine(parts).gpus[0].instances.clone();
-        now.gpus[0].mig = MigState::Supported { current, pending };
-        let purpose = Purpose::Rollback(PlanId::new(1));
-        let was = GpuShape::of(&before.gpus[0]).desired();
-        let rules = Rules::default();
-        let back = planner().plan_gpu(&now.gpus[0], &nobody(), &was, &rules, purpose);
-        let (back, _) = back.unwrap();
-        assert!(check(&back, &now, &Protected::nothing()).is_ok());
-        back.steps
-            .iter()
-            .filter(|step| !matches!(step, Step::DestroyComputeInstance { .. }))
-            .count()
-    };
-    assert_eq!(back(OFF, ON, &[]), 1);
-    assert_eq!(back(ON, ON, &[]), 2);
-    assert_eq!(back(ON, ON, &[(part(ONE, 0, 1), Who::Warm)]), 3);
-    assert_eq!(back(OFF, OFF, &[]), 0);
 }
 
 /// The vendor's two examples of several compute instances, and the names the report gives them.
