@@ -47,13 +47,12 @@ impl Virtualization {
     /// nothing speaks against it. `needs_reset` tells whether a change needs a reset of the GPU.
     pub const fn against_mode_change(self, needs_reset: bool) -> Option<&'static str> {
         match self {
-            Self::None | Self::Unknown(_) => None,
             Self::Passthrough if needs_reset => Some(
                 "this is a virtual machine, which cannot reset the GPU handed through to it: the mode \
                  would stay pending, and the GPU may hang, until the virtual machine is rebooted; \
                  change the mode on the host before the machine starts, or change it here and reboot",
             ),
-            Self::Passthrough => None,
+            Self::None | Self::Unknown(_) | Self::Passthrough => None,
             Self::VgpuGuest => {
                 Some("this is a virtual machine with a share of a GPU; MIG is changed on its host")
             }
