@@ -58,11 +58,12 @@ fn daemon(evidence: &Evidence) -> Findings {
 
 /// The socket of administrators is root's, or its owner's, alone.
 fn sockets(house: &House) -> Findings {
+    const OTHERS: u32 = 0o077;
     let mode = |path: &Path| Some(fs::metadata(path).ok()?.permissions().mode() & 0o777);
     let mut findings = Findings::new();
     if let Some(mode) = mode(&house.admin_socket) {
         let path = house.admin_socket.display();
-        findings.push(if mode & 0o077 == 0 {
+        findings.push(if mode & OTHERS == 0 {
             finding("admin-socket", Fine, format!("{path} is its owner's alone"))
         } else {
             finding("admin-socket", Error, format!("others may use {path} (mode {mode:04o})"))

@@ -130,7 +130,7 @@ fn assumed(need: &Need, hardware: Option<&Hardware>) -> Vec<String> {
     match hardware {
         Some(hardware) => assumed.push(format!("{} x {}", hardware.gpus, hardware.name)),
         None => {
-            assumed.push("a GPU that can do MIG (say --board, or run it on the machine)".into())
+            assumed.push("a GPU that can do MIG (say --board, or run it on the machine)".into());
         }
     }
     assumed

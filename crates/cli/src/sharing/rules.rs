@@ -55,7 +55,7 @@ fn mig(need: &Need, hardware: Option<&Hardware>) -> Weighed {
     }
     match need.trust {
         Trust::Strangers => {
-            option.gains(10, "memory, bandwidth and errors of one never reach another")
+            option.gains(10, "memory, bandwidth and errors of one never reach another");
         }
         Trust::Trusted => option.gains(2, "nobody can slow another down"),
         Trust::SameUser => {}
@@ -150,7 +150,7 @@ fn mps_in_mig(need: &Need, hardware: Option<&Hardware>) -> Weighed {
     option.loses(2, "a control daemon for each slice, to be ended before the slice goes");
     match need.trust {
         Trust::Strangers => {
-            option.gains(6, "a slice for each tenant, shared by that tenant's processes alone")
+            option.gains(6, "a slice for each tenant, shared by that tenant's processes alone");
         }
         Trust::Trusted => option.gains(2, "a slice for each group keeps groups apart"),
         Trust::SameUser => {}

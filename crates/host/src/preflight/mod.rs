@@ -67,8 +67,7 @@ pub fn debian_package(root: &HostRoot, name: &str) -> Option<String> {
 pub fn enabled_units(root: &HostRoot) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for folder in children(&root.resolve("/etc/systemd/system")) {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".wants") || name.ends_with(".requires") {
+        if folder.extension().is_some_and(|end| end == "wants" || end == "requires") {
             let units = children(&folder).into_iter();
             found.extend(
                 units.filter_map(|unit| Some(unit.file_name()?.to_string_lossy().into_owned())),
