@@ -147,6 +147,7 @@ fn started(draft: &mut Draft<'_>, version: String, boot: BootId, numbers_from: u
     for plan in plans {
         reconcile::abandon(draft, plan);
     }
+    changes::started(draft, rebooted);
     if rebooted {
         let leases: Vec<LeaseId> = draft.state.leases.keys().copied().collect();
         for lease in leases {
@@ -154,7 +155,6 @@ fn started(draft: &mut Draft<'_>, version: String, boot: BootId, numbers_from: u
         }
         reconcile::forget_instances(draft);
     }
-    changes::started(draft, rebooted);
     reclaim::started(draft);
     holders::started(draft);
     draft.effects.extend(resume(draft.state));

@@ -373,7 +373,7 @@ impl State {
     }
 
     fn step_done(&mut self, at: Timestamp, id: PlanId, outcome: &StepOutcome) {
-        self.change_step_done(id);
+        self.change_step_done(id, outcome);
         let Some(open) = self.plans.get_mut(&id) else { return };
         let step = open.plan.steps.get(open.done.len()).cloned();
         if let Some(step) = &step {

@@ -11,7 +11,8 @@ use crate::changes::event::ChangeEvent;
 use crate::changes::spec::{
     Change, ChangeEnd, ChangeSpec, GpuChange, GpuChangeSpec, Progress, Units, UnitsState,
 };
-use crate::state::{Attempts, SliceKey, State};
+use crate::event::{GrantedSlice, StepOutcome};
+use crate::state::{Attempts, Orphan, SliceKey, SliceUse, State};
 
 /// Changes that ended and are remembered.
 const ENDED_KEPT: usize = 20;
@@ -77,6 +78,7 @@ impl State {
             }
             ChangeEvent::Stands { change, gpu, found } => {
                 self.set_progress(*change, gpu, Progress::Stands { found: found.clone() });
+                self.leave_ours(*change, gpu);
             }
             ChangeEvent::Turned { change, why } => {
                 if let Some(change) = self.changes.get_mut(change) {
@@ -98,25 +100,34 @@ impl State {
         let Some((change, gpu)) = self.change_of(id).map(|(id, gpu)| (id, gpu.clone())) else {
             return;
         };
+        let records = evicted.iter().filter_map(|key| self.slices.get(key));
+        let evicted: Vec<GrantedSlice> = records.map(|record| record.slice.clone()).collect();
         if let Some(part) = self.part_mut(change, &gpu) {
             (part.steps_done, part.steps_total) =
                 (0, u32::try_from(plan.steps.len()).unwrap_or(u32::MAX));
             part.made.extend(plan.steps.iter().filter_map(made));
-            for key in evicted {
-                if !part.ours.contains(key) {
-                    part.ours.push(key.clone());
+            for slice in evicted {
+                if part.ours.iter().all(|known| known.key != slice.key) {
+                    part.ours.push(slice);
                 }
             }
         }
     }
 
     /// A step of a plan is done.
-    pub(crate) fn change_step_done(&mut self, plan: PlanId) {
+    pub(crate) fn change_step_done(&mut self, plan: PlanId, outcome: &StepOutcome) {
+        let open = self.plans.get(&plan);
+        let step = open.and_then(|open| open.plan.steps.get(open.done.len())).cloned();
         let Some((change, gpu)) = self.change_of(plan).map(|(id, gpu)| (id, gpu.clone())) else {
             return;
         };
         if let Some(part) = self.part_mut(change, &gpu) {
             part.steps_done = part.steps_done.saturating_add(1);
+            if let (Some(Step::DestroyGpuInstance { gpu, placement, .. }), StepOutcome::Destroyed) =
+                (step, outcome)
+            {
+                part.gone.push(SliceKey { gpu, placement });
+            }
         }
     }
 
@@ -159,6 +170,25 @@ impl State {
     fn set_progress(&mut self, change: ChangeId, gpu: &GpuUuid, progress: Progress) {
         if let Some(part) = self.part_mut(change, gpu) {
             part.progress = progress;
+        }
+    }
+
+    /// Of our idle slices that a plan began to take away, what is whole stays ours, and what is not
+    /// is cleared once the GPU can be looked at.
+    fn leave_ours(&mut self, change: ChangeId, gpu: &GpuUuid) {
+        let part = self.changes.get(&change).and_then(|change| change.gpus.get(gpu));
+        let Some((part, plan)) = part.and_then(|part| Some((part.clone(), part.plan?))) else {
+            return;
+        };
+        for slice in part.ours.into_iter().filter(|slice| !part.gone.contains(&slice.key)) {
+            let kept = self.slices.get(&slice.key);
+            if kept.is_some_and(|record| !matches!(record.used, SliceUse::Warm { .. })) {
+                continue;
+            }
+            self.slices.remove(&slice.key);
+            self.orphans.retain(|orphan| orphan.key != slice.key);
+            let (key, profile, instance) = (slice.key, slice.profile, Some(slice.gpu_instance));
+            self.orphans.push(Orphan { key, profile, plan, undo: false, instance, attempts: None });
         }
     }
 
@@ -214,6 +244,7 @@ fn begun(at: Timestamp, id: ChangeId, by: model::Uid, spec: &ChangeSpec) -> Chan
             progress: Progress::Waiting,
             before,
             ours: Vec::new(),
+            gone: Vec::new(),
             made: Vec::new(),
             plan: None,
             steps_done: 0,

@@ -10,6 +10,7 @@ use model::{ChangeId, DesiredGpu, GpuShape, GpuUuid, PlacedProfile, PlanId, Step
 use serde::{Deserialize, Serialize};
 
 use crate::changes::event::Turn;
+use crate::event::GrantedSlice;
 use crate::state::{Attempts, SliceKey, State};
 
 /// What is wanted of one GPU, as it was planned.
@@ -98,7 +99,9 @@ pub struct GpuChange {
     /// The GPU as it was before its first step; from here on what a failure leads back to.
     pub before: GpuShape,
     /// Idle slices of ours that its plan takes away; they are ours again if it is taken back.
-    pub ours: Vec<SliceKey>,
+    pub ours: Vec<GrantedSlice>,
+    /// Places of those that are gone for sure.
+    pub gone: Vec<SliceKey>,
     /// What its plan makes.
     pub made: Vec<PlacedProfile>,
     /// The newest plan that did what is wanted, or a part of it.

@@ -178,7 +178,8 @@ pub(crate) fn own_again(draft: &mut Draft<'_>, change: ChangeId, gpu: &GpuUuid) 
     let part = live(draft, change).and_then(|change| change.gpus.get(gpu));
     let Some(ours) = part.map(|part| part.ours.clone()) else { return };
     for slice in whole_slices(seen) {
-        if ours.contains(&slice.key) && !draft.state.slices.contains_key(&slice.key) {
+        let was = ours.iter().any(|known| known.key == slice.key);
+        if was && !draft.state.slices.contains_key(&slice.key) {
             draft.emit(Event::SliceAdopted { slice });
         }
     }

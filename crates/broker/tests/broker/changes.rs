@@ -74,7 +74,7 @@ impl Rig {
         self.the(id).end.as_ref().is_some_and(|end| end.turned.is_none())
     }
 
-    fn layout(&self, gpu: u32) -> Vec<String> {
+    fn names(&self, gpu: u32) -> Vec<String> {
         let gpu = self.machine.gpu(&uuid(gpu));
         let geometry = gpu.geometry.as_ref().expect("a MIG board");
         let mut names: Vec<String> = gpu
@@ -110,11 +110,11 @@ fn all_gpus_are_changed_side_by_side_and_read_back() {
     assert_eq!(rig.running.len(), 2, "both at once");
     rig.settle();
     assert!(rig.is_done(id));
-    assert_eq!((rig.layout(0).len(), rig.layout(1).len()), (3, 2));
+    assert_eq!((rig.names(0).len(), rig.names(1).len()), (3, 2));
     // They are foreign to the broker: nobody gets them, and they never go by themselves.
     rig.tick(Millis::from_secs(10_000));
     rig.settle();
-    assert_eq!((rig.layout(0).len(), rig.state.slices.len()), (3, 0));
+    assert_eq!((rig.names(0).len(), rig.state.slices.len()), (3, 0));
     assert!(rig.state.costs.values().all(|cost| cost.count > 0) && !rig.state.costs.is_empty());
 }
 
@@ -132,7 +132,7 @@ fn siblings_of_a_leased_slice_come_and_go_and_it_stays() {
     let id = rig.asked(0, &[("3g.20gb", Some(start))]);
     rig.settle();
     assert!(rig.is_done(id) && rig.machine.exists(&slice) && rig.is_active(lease));
-    assert_eq!(rig.layout(0).len(), 1);
+    assert_eq!(rig.names(0).len(), 1);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn what_cannot_be_taken_back_is_told_as_it_is() {
     assert!(found.contains("it has MIG on, 3g.20gb at 0:4"), "{found}");
     assert!(found.contains("process"), "{found}");
     assert_eq!(rig.the(id).gpus[&uuid(1)].progress, Progress::Undone);
-    assert_eq!(rig.layout(0).len(), 1);
+    assert_eq!(rig.names(0).len(), 1);
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn a_cancelled_change_is_taken_back_once_its_plan_has_ended() {
     rig.command(cancel.clone()).unwrap();
     rig.run_out();
     assert!(matches!(rig.the(id).turned, Some(Turn::Cancelled { .. })));
-    assert!(rig.layout(0).is_empty());
+    assert!(rig.names(0).is_empty());
     let refused = rig.command(cancel);
     assert!(matches!(refused, Err(Refusal::Change(ChangeRefusal::Over { .. }))), "{refused:?}");
 }
@@ -315,8 +315,8 @@ fn it_waits_for_what_is_in_the_way_and_does_what_is_free_now() {
     let spec = ChangeSpec { wait_idle: true, ..Rig::change_of_gpus(parts) };
     let id = rig.change(spec).unwrap();
     rig.settle();
-    assert_eq!(rig.layout(1), ["4g.24gb at 0:4"], "free, so it is done");
-    assert_eq!(rig.layout(0), ["3g.20gb at 4:4", "4g.20gb at 0:4"], "as far as it goes");
+    assert_eq!(rig.names(1), ["4g.24gb at 0:4"], "free, so it is done");
+    assert_eq!(rig.names(0), ["3g.20gb at 4:4", "4g.20gb at 0:4"], "as far as it goes");
     let waits = changes::waits_for(&rig.state, &rig.world(), rig.the(id), &uuid(0)).unwrap();
     assert!(waits.contains(&lease.to_string()), "{waits}");
     // A daemon that takes over goes on waiting, and the lease is not hurried.
@@ -328,7 +328,7 @@ fn it_waits_for_what_is_in_the_way_and_does_what_is_free_now() {
     rig.exit(client);
     rig.settle();
     assert!(rig.is_done(id), "{:?}", rig.the(id));
-    assert_eq!(rig.layout(0), ["1g.5gb at 6:1", "2g.10gb at 4:2", "4g.20gb at 0:4"]);
+    assert_eq!(rig.names(0), ["1g.5gb at 6:1", "2g.10gb at 4:2", "4g.20gb at 0:4"]);
 }
 
 #[test]
@@ -341,10 +341,7 @@ fn a_part_that_is_done_is_taken_back_with_the_rest() {
     let spec = ChangeSpec { wait_idle: true, ..Rig::change_of_gpus(vec![part]) };
     let id = rig.change(spec).unwrap();
     rig.settle();
-    assert_eq!(
-        (rig.layout(0).len(), &rig.the(id).gpus[&uuid(0)].progress),
-        (2, &Progress::Waiting)
-    );
+    assert_eq!((rig.names(0).len(), &rig.the(id).gpus[&uuid(0)].progress), (2, &Progress::Waiting));
     rig.command(Command::CancelChange { change: id, by: PEER_ADMIN }).unwrap();
     rig.run_out();
     assert!(GpuShape::of(rig.machine.gpu(&uuid(0))).is_like(&before));
@@ -382,7 +379,7 @@ fn a_mode_change_takes_the_gpu_out_of_use_and_resets_where_it_must() {
         assert_eq!(rig.running[0].plan.steps.len(), if resets { 4 } else { 3 });
         rig.run_out();
         assert!(rig.is_done(id) && rig.state.maintenance.is_empty());
-        assert_eq!(rig.layout(0), ["3g.20gb at 0:4"]);
+        assert_eq!(rig.names(0), ["3g.20gb at 0:4"]);
         // And back: instances go first, then the mode.
         let part = rig.part(&uuid(0), DesiredGpu::Whole);
         let spec = Rig::change_of_gpus(vec![part]);
@@ -450,7 +447,7 @@ fn a_unit_that_does_not_stop_ends_the_change_before_it_begins() {
     let trouble = vec!["x.service did not stop within 30 s".to_string()];
     rig.own(Command::UnitsStopped { change: id, trouble });
     rig.run_out();
-    assert!(rig.layout(0).is_empty());
+    assert!(rig.names(0).is_empty());
     let Some(Turn::Failed(words)) = &rig.the(id).turned else { panic!("{:?}", rig.the(id)) };
     assert!(words.contains("did not stop"));
 }
@@ -474,7 +471,7 @@ fn a_fixed_gpu_is_nobodys_or_lends_what_lies_there() {
         assert!(rig.why(four).contains("fixed by apply -f lab.yaml"), "{}", rig.why(four));
         rig.tick(Millis::from_secs(10_000));
         rig.settle();
-        assert_eq!(rig.layout(0).len(), 2, "nothing is retired");
+        assert_eq!(rig.names(0).len(), 2, "nothing is retired");
         let back = Command::HandBack { gpu: uuid(0), by: PEER_ADMIN };
         rig.command(back.clone()).unwrap();
         rig.settle();
@@ -501,7 +498,7 @@ fn what_a_stranger_made_meanwhile_stays() {
     rig.advance(0, Advance::Refused);
     rig.run_out();
     assert_eq!(rig.the(id).gpus[&uuid(0)].progress, Progress::Undone);
-    assert_eq!(rig.layout(0), ["1g.5gb at 2:1"]);
+    assert_eq!(rig.names(0), ["1g.5gb at 2:1"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! `MIGD_SOAK=N` makes every campaign N times as long. Must never depend on anything but the seed.
 
 mod chance;
+mod changes;
 mod rooms;
 mod trouble;
 
@@ -33,6 +34,8 @@ struct Course {
     faults: bool,
     /// GPUs are cordoned and emptied, leased as a whole, and room is booked.
     rooms: bool,
+    /// Administrators change layouts and modes by hand and by file.
+    changes: bool,
 }
 
 struct World {
@@ -85,6 +88,7 @@ impl World {
             92..=93 => self.process_ends(),
             94 => self.somebody_ends_a_lease(),
             95 if self.course.rooms => self.rooms(),
+            95..=96 if self.course.changes => self.changes(),
             95..=97 => {
                 if self.course.strangers {
                     self.stranger();
@@ -242,6 +246,7 @@ impl World {
             self.rig.machine.gpu_mut(&uuid).health = Health::Ok;
             self.rig.disturb(&uuid);
         }
+        self.changes_are_over();
         let foreign = self.rig.machine.origins.iter().filter(|(_, o)| **o != Origin::Ours);
         let foreign: Vec<SliceKey> = foreign.map(|(key, _)| key.clone()).collect();
         self.rig.machine.processes.clear();
@@ -337,6 +342,7 @@ const ALL: Course = Course {
     strangers: true,
     faults: true,
     rooms: false,
+    changes: false,
 };
 
 #[test]
@@ -372,6 +378,21 @@ fn rooms_beyond_one_slice() {
     let boards = &["a30", "a30", "a100-sxm4-40gb"];
     let course = Course { boards, auto_mig: true, strangers: false, rooms: true, ..ALL };
     campaign(course, 7_000, 30_000);
+}
+
+/// Layouts and modes changed by hand and by file beside everything else.
+#[test]
+fn changes_by_hand_and_by_file() {
+    let boards = &["a30", "a30", "a100-sxm4-40gb"];
+    campaign(Course { boards, changes: true, ..ALL }, 8_000, 30_000);
+}
+
+/// The same where modes change by themselves, too.
+#[test]
+fn changes_where_modes_change() {
+    let boards = &["a30", "a100-sxm4-40gb"];
+    let course = Course { boards, changes: true, auto_mig: true, strangers: false, ..ALL };
+    campaign(course, 9_000, 20_000);
 }
 
 /// Nobody interferes and nothing fails, so nothing may fail.

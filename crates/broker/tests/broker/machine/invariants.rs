@@ -199,7 +199,10 @@ fn every_instance_of_ours_is_explained(rig: &Rig) {
         });
         let explained = coming
             || rig.state.slices.contains_key(key)
-            || rig.state.change_on(&key.gpu).is_some_and(|c| c.gpus[&key.gpu].ours.contains(key))
+            || rig
+                .state
+                .change_on(&key.gpu)
+                .is_some_and(|c| c.gpus[&key.gpu].ours.iter().any(|slice| slice.key == *key))
             || rig.state.orphans.iter().any(|orphan| orphan.key == *key);
         assert!(explained, "nobody remembers our instance at {key:?}");
     }

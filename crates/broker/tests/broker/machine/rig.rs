@@ -156,6 +156,9 @@ impl Rig {
         if let Event::SliceGone { key, .. } = &back.event {
             self.stolen.remove(key);
         }
+        if let Event::SliceAdopted { slice } = &back.event {
+            self.adopt(&slice.key);
+        }
         if let Event::Change(ChangeEvent::Stands { gpu, .. }) = &back.event {
             self.disown(gpu);
         }
@@ -168,9 +171,24 @@ impl Rig {
         }
     }
 
+    /// What a change made, or what lay on a GPU that was fixed or handed back, is ours from here on.
+    fn adopt(&mut self, key: &SliceKey) {
+        let mut earlier = self.journal.iter().rev().map(|stamped| &stamped.event);
+        let first = earlier.find(|event| !matches!(event, Event::SliceAdopted { .. }));
+        let given = matches!(first, Some(Event::Change(
+            ChangeEvent::Fixed { gpu, .. } | ChangeEvent::HandedBack { gpu }
+        )) if *gpu == key.gpu);
+        if let Some(origin) = self.machine.origins.get_mut(key)
+            && (given || *origin == Origin::Hand)
+        {
+            *origin = Origin::Ours;
+        }
+    }
+
     /// What a change left where it was not wanted is told of, and nobody's any more.
     fn disown(&mut self, gpu: &GpuUuid) {
-        let known = |key: &SliceKey| self.state.slices.contains_key(key);
+        let orphan = |key: &SliceKey| self.state.orphans.iter().any(|left| left.key == *key);
+        let known = |key: &SliceKey| self.state.slices.contains_key(key) || orphan(key);
         for (key, origin) in &mut self.machine.origins {
             if key.gpu == *gpu && *origin == Origin::Ours && !known(key) {
                 *origin = Origin::Hand;

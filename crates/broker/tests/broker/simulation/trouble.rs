@@ -63,11 +63,19 @@ impl World {
         let key = SliceKey { gpu: gpu.clone(), placement: part.placement };
         let ours = self.rig.state.orphans.iter().any(|orphan| orphan.key == key)
             || self.rig.state.slices.contains_key(&key)
-            || self.made_by_an_open_plan(&key);
+            || self.made_by_an_open_plan(&key)
+            || self.is_to_come_back(&key);
         let origin = if ours { Origin::Doubtful } else { Origin::Foreign };
         if self.rig.machine.foreign_create(gpu, part, origin).is_ok() {
             self.rig.disturb(gpu);
         }
+    }
+
+    /// Whether a change that is open took a slice of ours away there: what lies there when it is taken
+    /// back cannot be told from it.
+    fn is_to_come_back(&self, key: &SliceKey) -> bool {
+        let open = self.rig.state.change_on(&key.gpu).and_then(|change| change.gpus.get(&key.gpu));
+        open.is_some_and(|part| part.ours.iter().any(|slice| slice.key == *key))
     }
 
     /// Whether a plan that is still open has made an instance there: what somebody else puts in its
