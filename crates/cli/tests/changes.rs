@@ -29,7 +29,7 @@ fn in_driver(server: &Server) -> Vec<Vec<String>> {
             .iter()
             .map(|instance| {
                 let inside: Vec<String> = instance
-                    .compute_instances
+                    .compute
                     .iter()
                     .map(|compute| format!("{}@{}", compute.profile, compute.placement))
                     .collect();
