@@ -137,6 +137,9 @@ fn next(draft: &Draft<'_>, id: ChangeId, gpu: &GpuUuid) -> Next {
 
 /// Exactly the steps that were planned, on exactly the GPU that they were planned for.
 fn decided(part: &GpuChange, seen: &GpuSnapshot) -> Next {
+    if seen.health != Health::Ok {
+        return Next::Fail(alloc::format!("GPU {} is not well any more", seen.index));
+    }
     let now = GpuShape::of(seen);
     if now != part.spec.before {
         let how = difference(seen, &part.spec.before, &now);

@@ -5,7 +5,7 @@
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 
-use model::{ChangeId, ComputeInstance, GpuProcess, GpuShape, GpuSnapshot, Purpose, Step};
+use model::{ChangeId, ComputeInstance, GpuProcess, GpuShape, GpuSnapshot, Health, Purpose, Step};
 use planner::Rules;
 
 use crate::changes::advance::advance;
@@ -81,6 +81,9 @@ fn admit(draft: &Draft<'_>, spec: &ChangeSpec, part: &GpuChangeSpec) -> Result<(
     }
     if let Some(words) = at_work(draft, gpu) {
         return Err(ChangeRefusal::Busy(words));
+    }
+    if gpu.health != Health::Ok {
+        return Err(ChangeRefusal::Busy(alloc::format!("GPU {index} is not well")));
     }
     let now = GpuShape::of(gpu);
     if now != part.before {
