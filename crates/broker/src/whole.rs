@@ -395,7 +395,9 @@ pub(crate) fn had_by(
 ) -> Option<Timestamp> {
     free_by(state, world, gpu, &|owner| match owner {
         Owner::Lease(id) if !asks => ends::latest(state, world, state.lease(id)?),
-        owner => ends::owner_latest(state, world, owner, Some(claim)),
+        owner @ (Owner::Lease(_) | Owner::Change | Owner::Visitor { .. } | Owner::Stranger) => {
+            ends::owner_latest(state, world, owner, Some(claim))
+        }
     })
 }
 

@@ -295,8 +295,9 @@ pub(crate) fn words(gpu: &GpuSnapshot, step: &Step) -> String {
         Step::CreateGpuInstance { profile, placement, .. } => {
             format!("create {} at {placement}", name(*profile))
         }
-        Step::CreateComputeInstance { at, profile, placement, .. } => {
-            format!("create compute profile {profile} at {placement} in the GPU instance at {at}")
+        Step::CreateComputeInstance { at, placement, .. } => {
+            let (size, start) = (placement.size, placement.start);
+            format!("create compute instance {size}c at {start} in the GPU instance at {at}")
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{Context, Exit, Failure};
 pub(crate) fn ask(context: &Context, plan: &PlanDocument, yes: bool) -> Result<(), Failure> {
     let Some(question) = question(plan).filter(|_| !yes) else { return Ok(()) };
     if !io::stdin().is_terminal() {
-        return Err(Failure::new("E-CONFIRM", format!("{question} and nobody can be asked"))
+        return Err(Failure::new("E-CONFIRM", format!("{question} Nobody can be asked here."))
             .exit(Exit::Usage)
             .hint("add --yes, or look at it first with --dry-run"));
     }

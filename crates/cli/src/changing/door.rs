@@ -3,11 +3,17 @@
 //!
 //! Must never leave a second owner of the machine behind.
 
+use std::time::Duration;
+
 use api::Client;
 
 use crate::changing::alone::Alone;
 use crate::context::Machine;
 use crate::{Context, Failure, autostart, connect};
+
+/// Looks at a fresh daemon until it is taken as it is, and the time between two.
+const SETTLING: u32 = 150;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A daemon that may be asked for a change.
 #[derive(Debug)]
@@ -27,7 +33,7 @@ impl Door {
             return Ok(Self { client: connect::administrative(context).await?, own: None });
         }
         if matches!(context.machine()?, Machine::Simulated(_)) && !alone {
-            autostart::started(context).await?;
+            settled(&autostart::started(context).await?).await;
             return Ok(Self { client: connect::administrative(context).await?, own: None });
         }
         // Says what is missing where there is no driver, and makes a simulated machine.
@@ -46,5 +52,17 @@ impl Door {
         if let Some(own) = self.own {
             own.stop().await;
         }
+    }
+}
+
+/// A daemon that has just been started on a simulated machine makes its GPUs ready first; what is
+/// planned meanwhile would be for a machine that changes.
+async fn settled(client: &Client) {
+    for _ in 0..SETTLING {
+        let changing = |node: api::NodeView| node.gpus.iter().any(|gpu| gpu.maintenance);
+        if !client.node().await.is_ok_and(changing) {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }

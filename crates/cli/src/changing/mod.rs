@@ -217,7 +217,12 @@ async fn done(
             }
             Ok(ExitCode::SUCCESS)
         }
-        _ => Err(follow::failure(&ended)),
+        ChangeState::Waiting
+        | ChangeState::StoppingUnits
+        | ChangeState::Running
+        | ChangeState::RollingBack
+        | ChangeState::Failed
+        | ChangeState::Cancelled => Err(follow::failure(&ended)),
     }
 }
 

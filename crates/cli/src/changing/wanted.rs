@@ -56,7 +56,9 @@ impl FromStr for Word {
                 let profile = ProfileSelector::Name(name.gpu_instance());
                 Ok(Self { count, profile, start, inside: Inside::Share(slices) })
             }
-            profile => Ok(Self { count, profile, start, inside }),
+            ProfileSelector::Name(_) | ProfileSelector::Id(_) | ProfileSelector::Slices(_) => {
+                Ok(Self { count, profile, start, inside })
+            }
         }
     }
 }
@@ -91,12 +93,11 @@ fn listed(text: &str) -> Result<Vec<(ComputeSize, Option<u8>)>, String> {
         let (count, rest) = counted(word)?;
         let (size, start) = placed(rest)?;
         let bad = || format!("`{word}` is no compute instance; write 1c, 2x1c, 2c@1, or none");
-        let size = match size.strip_suffix('c') {
-            Some(slices) => ComputeSize::Slices(slices.parse().map_err(|_| bad())?),
-            None => {
-                let id = size.strip_prefix("id").map(|id| id.trim_start_matches('='));
-                ComputeSize::Id(id.and_then(|id| id.parse().ok()).ok_or_else(bad)?)
-            }
+        let size = if let Some(slices) = size.strip_suffix('c') {
+            ComputeSize::Slices(slices.parse().map_err(|_| bad())?)
+        } else {
+            let id = size.strip_prefix("id").map(|id| id.trim_start_matches('='));
+            ComputeSize::Id(id.and_then(|id| id.parse().ok()).ok_or_else(bad)?)
         };
         if start.is_some() && count > 1 {
             return Err(bad());
@@ -122,18 +123,16 @@ pub(crate) fn items(words: &[Word]) -> Vec<Item> {
         for _ in 0..word.count {
             let compute = ComputeItem { at, size: ComputeSize::Slices(slices), start: None };
             let fits = left.filter(|(profile, left)| *profile == word.profile && *left >= slices);
-            match (fits, items.last_mut().map(|item| &mut item.computes)) {
-                (Some((profile, free)), Some(Computes::Parts(parts))) => {
-                    parts.push(compute);
-                    left = Some((profile, free - slices));
-                }
-                _ => {
-                    let ProfileSelector::Name(name) = word.profile else { continue };
-                    left = Some((word.profile, name.slices.saturating_sub(slices)));
-                    let computes = Computes::Parts(vec![compute]);
-                    items.push(Item { computes, count: 1, ..item(word, at) });
-                }
+            let last = items.last_mut().map(|item| &mut item.computes);
+            if let (Some((profile, free)), Some(Computes::Parts(parts))) = (fits, last) {
+                parts.push(compute);
+                left = Some((profile, free - slices));
+                continue;
             }
+            let ProfileSelector::Name(name) = word.profile else { continue };
+            left = Some((word.profile, name.slices.saturating_sub(slices)));
+            let computes = Computes::Parts(vec![compute]);
+            items.push(Item { computes, count: 1, ..item(word, at) });
         }
     }
     items

@@ -86,12 +86,13 @@ fn gpu(node: &NodeView, alike: &[&GpuView], page: Page) -> Vec<String> {
     }
     lines.extend(out_of_use(gpu, page));
     lines.extend(taken_whole(gpu, node, page));
+    lines.extend(fixed(gpu, page));
     if gpu.maintenance {
         lines.push(styled(MOVING, "  out of use while its mode is changed"));
     }
     if matches!(gpu.mig, MigView::Enabled | MigView::DisablePending) {
         let blocks: Vec<Block> =
-            gpu.instances.iter().map(|instance| block(instance, node, page)).collect();
+            gpu.instances.iter().map(|instance| block(instance, gpu, node, page)).collect();
         lines.extend(row(usize::from(gpu.grid), &blocks, page));
         let held = gpu.instances.iter().filter_map(|instance| detail(instance, node, page));
         lines.extend(held.flatten());
@@ -125,6 +126,14 @@ fn out_of_use(gpu: &GpuView, page: Page) -> Vec<String> {
     let words = paragraph(&words, page.width, "  ", "    ");
     lines.extend(words.iter().map(|line| styled(MOVING, line)));
     lines
+}
+
+/// That a GPU stays as a file made it.
+fn fixed(gpu: &GpuView, page: Page) -> Vec<String> {
+    let Some(fixed) = &gpu.fixed else { return Vec::new() };
+    let lent = if fixed.lend { "idle slices are lent" } else { "not lent" };
+    let words = format!("fixed by {}; {lent}", clean(&fixed.by));
+    paragraph(&words, page.width, "  ", "    ")
 }
 
 /// Whose all of a GPU is.
@@ -169,7 +178,7 @@ pub(crate) const fn mig_words(mig: MigView) -> &'static str {
     }
 }
 
-fn block(instance: &InstanceView, node: &NodeView, page: Page) -> Block {
+fn block(instance: &InstanceView, gpu: &GpuView, node: &NodeView, page: Page) -> Block {
     let dot = page.glyphs.separator();
     let tenant = instance.tenant.as_deref().map(clean);
     let lease = instance.lease.map(|id| id.to_string());
@@ -182,6 +191,7 @@ fn block(instance: &InstanceView, node: &NodeView, page: Page) -> Block {
             let busy = instance.compute_instances.iter().any(|ci| !ci.processes.is_empty());
             vec![String::from(if busy { "in use" } else { "idle" })]
         }
+        (InstanceUse::Foreign, _) if gpu.fixed.is_some() => vec![String::from("fixed")],
         (InstanceUse::Foreign, _) => vec![String::from("foreign")],
         (InstanceUse::Changing, None) => vec![String::from("changing")],
         (InstanceUse::Leased | InstanceUse::Ending, None) => vec![String::from("leased")],

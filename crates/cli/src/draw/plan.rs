@@ -3,6 +3,7 @@
 //! Must never leave out that something goes.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use api::{BlockedView, GpuPlan, PartView, PlanDocument};
 use clap::builder::styling::Style;
@@ -104,15 +105,15 @@ fn inside(part: &PartView) -> String {
 fn parts(what: &str, style: Style, parts: &[PartView]) -> Vec<String> {
     let line = |part: &PartView| {
         let mut line = format!("  {} ", styled(style, &format!("{what:<5}")));
-        line.push_str(&format!("{:<14} at {}:{}", part.profile, part.start, part.size));
+        let _ = write!(line, "{:<14} at {}:{}", part.profile, part.start, part.size);
         if let Some(id) = part.gpu_instance {
-            line.push_str(&format!("  GI {id}"));
+            let _ = write!(line, "  GI {id}");
         }
         if part.computes != [part.profile.clone()] {
-            line.push_str(&format!("  with {}", inside(part)));
+            let _ = write!(line, "  with {}", inside(part));
         }
         if let Some(note) = &part.note {
-            line.push_str(&format!("  {}", styled(FAINT, &clean(note))));
+            let _ = write!(line, "  {}", styled(FAINT, &clean(note)));
         }
         line
     };

@@ -56,12 +56,11 @@ pub(crate) fn run(context: &Context, args: &ApplyArgs) -> Result<ExitCode, Failu
     let change = ChangeArgs { yes: args.change.yes || args.boot, ..args.change.clone() };
     let hooks = Hooks::read(context, &args.hooks)?;
     let ground = Ground::read(context)?;
-    let plan = match &args.plan {
-        Some(path) => written(path)?,
-        None => {
-            let wish = args.file.wish(context, &ground, "apply", !args.no_fix)?;
-            plan_for(context, wish, &change)?
-        }
+    let plan = if let Some(path) = &args.plan {
+        written(path)?
+    } else {
+        let wish = args.file.wish(context, &ground, "apply", !args.no_fix)?;
+        plan_for(context, wish, &change)?
     };
     let work = || carry_out_plan(context, &ground, &plan, &change);
     if change.dry_run || (plan.is_blocked() && !plan.wait_idle) {

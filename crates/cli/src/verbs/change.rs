@@ -2,6 +2,7 @@
 //!
 //! Must never begin one.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use api::{ChangeState, ChangeView};
@@ -122,7 +123,7 @@ fn one(view: &ChangeView) -> Vec<String> {
             [("now", &gpu.step), ("waits for", &gpu.waits_for), ("stands", &gpu.stands)]
         {
             if let Some(words) = words {
-                line.push_str(&format!("; {what} {}", clean(words)));
+                let _ = write!(line, "; {what} {}", clean(words));
             }
         }
         lines.push(line);

@@ -19,7 +19,9 @@ use crate::{Context, Exit, Failure};
     about = "Keep the GPUs' layouts in a file, every place included",
     long_about = "Keeps MIG modes, GPU instances and compute instances with their places in a file \
                   that `migctl restore` brings back. The file is there whole or not at all.",
-    after_help = "Examples:\n  migctl checkpoint -f before.json"
+    after_help = "Examples:\n  \
+        migctl checkpoint -f before.json\n  \
+        migctl checkpoint -f - | ssh other migctl restore -f - --dry-run"
 )]
 pub(crate) struct CheckpointArgs {
     /// The file; - is stdout (also: MIG_PARTED_CHECKPOINT_FILE)

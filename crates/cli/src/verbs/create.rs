@@ -78,7 +78,10 @@ fn beside(ground: &Ground, args: &CreateArgs) -> Result<DesiredNode, Failure> {
         DesiredGpu::Exactly(instances) => {
             (gpu, DesiredGpu::Beside { instances, computes: Vec::new() })
         }
-        other => (gpu, other),
+        other @ (DesiredGpu::Whole
+        | DesiredGpu::Sliced
+        | DesiredGpu::Beside { .. }
+        | DesiredGpu::Without { .. }) => (gpu, other),
     };
     Ok(resolved.desired.into_iter().map(made).collect())
 }

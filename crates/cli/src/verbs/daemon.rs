@@ -89,10 +89,9 @@ pub(crate) fn run(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fail
     }
     let keys = &config.config.daemon;
     let sockets = match &args.passive {
-        Some(folder) => Sockets {
-            users: Some(folder.join(SOCKET)),
-            admins: Some(folder.join(ADMIN_SOCKET)),
-        },
+        Some(folder) => {
+            Sockets { users: Some(folder.join(SOCKET)), admins: Some(folder.join(ADMIN_SOCKET)) }
+        }
         None => Sockets { users: keys.socket.clone(), admins: keys.admin_socket.clone() },
     };
     let admin_socket = sockets.beside().unwrap_or_else(|| places.admin_socket());
