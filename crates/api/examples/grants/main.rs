@@ -132,7 +132,8 @@ async fn measure(daemon: &Daemon, span: Duration) -> Result<(), Failed> {
         row("an empty call", size, calls_rate, "/s", &times);
         let before = (daemon.cpu()?, daemon::own_cpu()?);
         let done = crowd(client, size, span, leases).await?;
-        let used = (daemon.cpu()? - before.0, daemon::own_cpu()? - before.1);
+        let used =
+            (daemon.cpu()?.saturating_sub(before.0), daemon::own_cpu()?.saturating_sub(before.1));
         // A grant and a release are two.
         let count = 2.0 * done.len() as f64;
         let rate = count / span.as_secs_f64();
