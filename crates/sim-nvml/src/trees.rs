@@ -270,7 +270,7 @@ fn mend(root: &Path, node: &Node) -> Result<(), Failed> {
     let fixed = [("config", 1, 0o400), ("monitor", 2, 0o444)];
     for (name, minor, mode) in fixed {
         let access = root.join(CAPABILITIES).join("mig").join(name);
-        if !access.exists() {
+        if !access.exists() || !capability_node(root, minor).exists() {
             write(access, &access_text(minor, mode), mode)?;
             write(capability_node(root, minor), &device_text(MAJOR_CAPS, minor), mode)?;
         }
@@ -294,7 +294,9 @@ fn mend(root: &Path, node: &Node) -> Result<(), Failed> {
             }
         }
         for folder in &wanted {
-            if !root.join(CAPABILITIES).join(&folder.path).join("access").exists() {
+            // Whoever died may have come as far as the one and not the other.
+            let access = root.join(CAPABILITIES).join(&folder.path).join("access");
+            if !access.exists() || !capability_node(root, folder.minor).exists() {
                 make(root, folder)?;
             }
         }
