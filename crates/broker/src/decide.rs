@@ -167,7 +167,9 @@ pub(crate) fn live(state: &State, id: LeaseId) -> Result<&Lease, Refusal> {
 }
 
 fn tick(draft: &mut Draft<'_>) {
-    bookings::tick(draft);
+    if !draft.world.policy.passive {
+        bookings::tick(draft);
+    }
     let ids: Vec<LeaseId> = draft.state.leases.keys().copied().collect();
     for id in ids {
         tick_lease(draft, id);

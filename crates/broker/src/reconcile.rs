@@ -49,7 +49,9 @@ pub(crate) fn observed(draft: &mut Draft<'_>) {
     quarantine::advance(draft);
     lose_missing(draft);
     sweep(draft);
-    cordon::advance(draft);
+    if !draft.world.policy.passive {
+        cordon::advance(draft);
+    }
     changes::advance(draft);
     if draft.world.policy.passive {
         return;
@@ -65,7 +67,9 @@ pub(crate) fn tick(draft: &mut Draft<'_>) {
     lose_missing(draft);
     try_again(draft);
     sweep(draft);
-    cordon::advance(draft);
+    if !draft.world.policy.passive {
+        cordon::advance(draft);
+    }
     changes::advance(draft);
     if draft.world.policy.passive {
         return;

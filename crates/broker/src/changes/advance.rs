@@ -11,6 +11,7 @@ use model::{
 
 use crate::changes::begin::{at_work, rules};
 use crate::changes::event::{ChangeEvent, Turn};
+use crate::changes::meant;
 use crate::changes::planned::{Planned, planned, possible_now};
 use crate::changes::refusal::ChangeRefusal;
 use crate::changes::spec::{Change, GpuChange, Progress, UnitsState};
@@ -120,12 +121,16 @@ fn next(draft: &Draft<'_>, id: ChangeId, gpu: &GpuUuid) -> Next {
     }
     let rules = rules(&change.leaving, change.reset);
     let purpose = Purpose::Apply(change.words.clone());
-    match planned(draft.state, draft.world, seen, &part.spec.desired, &rules, purpose) {
+    let desired = match meant::still(&part.spec.desired, &part.spec.before, seen) {
+        Ok(desired) => desired,
+        Err(words) => return Next::Fail(words),
+    };
+    match planned(draft.state, draft.world, seen, &desired, &rules, purpose) {
         Planned::Steps(plan, _) if plan.steps.is_empty() => Next::Nothing,
         Planned::Steps(plan, _) => Next::open(plan.steps),
         Planned::Blocked { by, passes: true, .. } => {
             let leases = by.into_iter().filter_map(|obstacle| obstacle.lease).collect();
-            let now = possible_now(draft.state, draft.world, seen, &part.spec.desired, &rules);
+            let now = possible_now(draft.state, draft.world, seen, &desired, &rules);
             match now {
                 Some(steps) => Next::Open { steps, part: true, leases },
                 None => Next::Wait(leases),

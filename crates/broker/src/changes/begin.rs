@@ -10,6 +10,7 @@ use planner::Rules;
 
 use crate::changes::advance::advance;
 use crate::changes::event::ChangeEvent;
+use crate::changes::meant;
 use crate::changes::planned::{Planned, planned};
 use crate::changes::refusal::ChangeRefusal;
 use crate::changes::spec::{ChangeSpec, GpuChangeSpec};
@@ -77,6 +78,8 @@ fn admit(draft: &Draft<'_>, spec: &ChangeSpec, part: &GpuChangeSpec) -> Result<(
         return Err(ChangeRefusal::BadPlan(words));
     }
     if spec.wait_idle {
+        let meant = meant::still(&part.desired, &part.before, gpu);
+        meant.map_err(|how| ChangeRefusal::MachineChanged { gpu: index.to_string(), how })?;
         return Ok(());
     }
     if let Some(words) = at_work(draft, gpu) {

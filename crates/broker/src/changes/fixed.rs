@@ -6,14 +6,15 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use model::{ChangeId, GpuUuid, Timestamp, Uid};
+use model::shape::InstanceShape;
+use model::{ChangeId, GpuShape, GpuUuid, Timestamp, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::event::ChangeEvent;
 use crate::changes::refusal::ChangeRefusal;
 use crate::command::{Peer, Refusal, Reply};
 use crate::decide::Draft;
-use crate::event::Event;
+use crate::event::{Event, GrantedSlice};
 use crate::reconcile::whole_slices;
 use crate::state::State;
 use crate::{bookings, grant};
@@ -31,6 +32,9 @@ pub struct Fixed {
     pub change: ChangeId,
     /// Whether its idle slices are lent, as they are.
     pub lend: bool,
+    /// What lay there then: that is migd's when the GPU is handed back, and nothing else is.
+    #[serde(default)]
+    pub instances: Vec<InstanceShape>,
 }
 
 impl State {
@@ -49,20 +53,26 @@ impl State {
 pub(crate) fn fix(draft: &mut Draft<'_>, gpu: &GpuUuid, change: ChangeId, lend: bool) {
     let Some(of) = draft.state.changes.get(&change) else { return };
     let since = draft.world.now;
-    let fixed = Fixed { by: of.words.clone(), uid: of.by, since, change, lend };
+    let seen = draft.world.observed.gpu(gpu);
+    let instances = seen.map_or_else(Vec::new, |gpu| GpuShape::of(gpu).instances);
+    let fixed = Fixed { by: of.words.clone(), uid: of.by, since, change, lend, instances };
     draft.emit(Event::Change(ChangeEvent::Fixed { gpu: gpu.clone(), fixed }));
     if lend {
-        adopt_all(draft, gpu);
+        adopt(draft, gpu, |_| true);
     }
     bookings::rearrange(draft);
 }
 
-/// Whole slices that nobody's records know are ours to lend.
-pub(crate) fn adopt_all(draft: &mut Draft<'_>, gpu: &GpuUuid) {
+/// Whole slices that nobody's records know are ours to lend, as far as they are meant.
+pub(crate) fn adopt(
+    draft: &mut Draft<'_>,
+    gpu: &GpuUuid,
+    is_meant: impl Fn(&GrantedSlice) -> bool,
+) {
     let Some(seen) = draft.world.observed.gpu(gpu) else { return };
     let slices: Vec<_> = whole_slices(seen);
     for slice in slices {
-        if !draft.state.slices.contains_key(&slice.key) {
+        if !draft.state.slices.contains_key(&slice.key) && is_meant(&slice) {
             draft.emit(Event::SliceAdopted { slice });
         }
     }
@@ -80,11 +90,18 @@ pub(crate) fn hand_back(draft: &mut Draft<'_>, gpu: GpuUuid, by: Peer) -> Result
         let busy = alloc::format!("{} is under way on GPU {}", change.id, seen.index);
         return Err(ChangeRefusal::Busy(busy).into());
     }
-    if !draft.state.fixed.contains_key(&gpu) {
+    let Some(fixed) = draft.state.fixed.get(&gpu).cloned() else {
         return Err(ChangeRefusal::NotFixed(seen.index.to_string()).into());
-    }
+    };
     draft.emit(Event::Change(ChangeEvent::HandedBack { gpu: gpu.clone() }));
-    adopt_all(draft, &gpu);
+    // What somebody made there by hand since stays his.
+    adopt(draft, &gpu, |slice| {
+        fixed.instances.iter().any(|instance| {
+            instance.id == slice.gpu_instance
+                && instance.profile == slice.profile
+                && instance.placement == slice.key.placement
+        })
+    });
     bookings::rearrange(draft);
     grant::schedule(draft);
     Ok(Reply::Done)

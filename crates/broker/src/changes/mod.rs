@@ -11,6 +11,7 @@ mod event;
 mod fixed;
 mod fold;
 mod lend;
+mod meant;
 mod planned;
 mod refusal;
 mod settle;

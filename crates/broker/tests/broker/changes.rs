@@ -347,6 +347,46 @@ fn a_part_that_is_done_is_taken_back_with_the_rest() {
     assert!(GpuShape::of(rig.machine.gpu(&uuid(0))).is_like(&before));
 }
 
+/// One of two goes at once and the other when its lease has ended; what is gone is not asked for
+/// again, and an id that another instance got meanwhile is not meant.
+#[test]
+fn what_was_to_go_is_known_by_more_than_its_id() {
+    let mut rig = Rig::new(&["a30"]);
+    let (idle, used) = (rig.ask(1, "2g.12gb"), rig.ask(2, "2g.12gb"));
+    rig.release(idle);
+    rig.settle();
+    let ids: Vec<_> = rig.machine.gpu(&uuid(0)).instances.iter().map(|i| i.id).collect();
+    let without = DesiredGpu::Without { instances: ids.clone(), computes: Vec::new() };
+    let part = rig.part(&uuid(0), without.clone());
+    let spec = ChangeSpec { wait_idle: true, ..Rig::change_of_gpus(vec![part.clone()]) };
+    let id = rig.change(spec).unwrap();
+    rig.settle();
+    assert_eq!(rig.names(0).len(), 1, "the idle one is gone");
+    assert!(rig.the(id).is_open() && rig.is_active(used));
+    let client = rig.client(used);
+    rig.exit(client);
+    rig.settle();
+    assert!(rig.is_done(id), "{:?}", rig.the(id));
+    assert!(rig.names(0).is_empty());
+    // The plan of then, once other instances have these ids.
+    let lease = rig.ask(3, "1g.6gb");
+    assert!(
+        rig.machine
+            .gpu(&uuid(0))
+            .instances
+            .iter()
+            .all(|i| i.profile != part.before.instances[0].profile)
+    );
+    let taken = rig.machine.gpu(&uuid(0)).instances[0].id;
+    let mut old = part;
+    old.before.instances[0].id = taken;
+    old.desired = DesiredGpu::Without { instances: vec![taken], computes: Vec::new() };
+    let spec = ChangeSpec { wait_idle: true, ..Rig::change_of_gpus(vec![old]) };
+    let refused = rig.change(spec).unwrap_err();
+    assert_eq!(refused.code(), "E-MACHINE-CHANGED", "{refused}");
+    assert!(rig.is_active(lease));
+}
+
 #[test]
 fn leases_that_may_be_preempted_are_asked_to_leave() {
     let mut rig = Rig::new(&["a100-sxm4-40gb"]);
