@@ -78,8 +78,12 @@ pub struct PartView {
     pub size: u8,
     /// Its id, if it is there already.
     pub gpu_instance: Option<u32>,
-    /// The profiles of its compute instances, in the order of their places.
+    /// The profiles of its compute instances, in the order of their places; of one that stays, as
+    /// they are afterwards.
     pub computes: Vec<String>,
+    /// Those that it has now, where that is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computes_before: Option<Vec<String>>,
     /// Who uses it, or what else there is to know (`L7 of ana`, `pid 4711`, `idle`).
     pub note: Option<String>,
 }

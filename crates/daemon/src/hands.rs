@@ -81,10 +81,14 @@ impl Hands {
                 in_thread("signal", move || holders::signal(&hands, &picture, lease, stage));
             }
             Effect::StopUnits { change, units } => {
-                in_thread("units", move || changes::stop_units(&hands, change, &units));
+                let told = self.clone();
+                let over = move |trouble| told.tell(Command::UnitsStopped { change, trouble });
+                surely("units", over, move || changes::stop_units(&hands, change, &units));
             }
             Effect::StartUnits { change, units } => {
-                in_thread("units", move || changes::start_units(&hands, change, &units));
+                let told = self.clone();
+                let over = move |trouble| told.tell(Command::UnitsStarted { change, trouble });
+                surely("units", over, move || changes::start_units(&hands, change, &units));
             }
             Effect::Look { lease } => self.searcher.look(lease, published),
         }
@@ -134,6 +138,23 @@ fn in_thread(what: &'static str, work: impl FnOnce() + Send + 'static) -> bool {
         tracing::error!(%error, what, "no thread could be started");
     }
     spawned.is_ok()
+}
+
+/// Work in a thread whose end somebody waits for: `over` is told why if it does not come to it.
+fn surely(
+    what: &'static str,
+    over: impl Fn(Vec<String>) + Clone + Send + 'static,
+    work: impl FnOnce() + Send + 'static,
+) {
+    let broken = over.clone();
+    let started = in_thread(what, move || {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            broken(vec!["it broke down; please report it with the daemon's log".to_owned()]);
+        }
+    });
+    if !started {
+        over(vec!["no thread could be started".to_owned()]);
+    }
 }
 
 /// When the processes of ending leases were last signalled.

@@ -264,13 +264,23 @@ fn compute_words(instance: &InstanceReport) -> String {
 }
 
 fn part(instance: &InstanceReport) -> PartView {
-    let computes = instance.computes.iter();
+    let with = |fates: [Fate; 2]| -> Vec<String> {
+        let computes = instance.computes.iter().filter(|compute| fates.contains(&compute.fate));
+        computes.map(|compute| compute.name.clone()).collect()
+    };
+    let (now, then) = (with([Fate::Stays, Fate::Goes]), with([Fate::Stays, Fate::Comes]));
+    let (computes, computes_before) = match instance.fate {
+        Fate::Stays if now != then => (then, Some(now)),
+        Fate::Stays | Fate::Comes => (then, None),
+        Fate::Goes => (now, None),
+    };
     PartView {
         profile: instance.name.clone(),
         start: instance.placement.start.get(),
         size: instance.placement.size.get(),
         gpu_instance: instance.id.map(model::GpuInstanceId::get),
-        computes: computes.map(|compute| compute.name.clone()).collect(),
+        computes,
+        computes_before,
         note: instance.held.as_ref().map(Held::to_string),
     }
 }

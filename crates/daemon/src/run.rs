@@ -237,19 +237,24 @@ async fn serve(
     }
     let reloads = tokio::spawn(reloader.serve());
     let watchdog = tokio::spawn(notify::watchdog(inbox.clone()));
+    let passive = options.passive;
     let windows = Windows {
         inbox: inbox.clone(),
         published: published.clone(),
         clock: Arc::clone(&clock),
         by: app.own_uid,
     };
-    let windows = tokio::spawn(windows.serve());
-    let left = left_alone(options.passive, published.clone());
+    let windows = tokio::spawn(async move {
+        if !passive {
+            windows.serve().await;
+        }
+    });
+    let (left, opened) = (left_alone(options.passive, published.clone()), published.clone());
     let idle = leave_when_idle(options.leave_when_idle, app.clone(), published);
     tokio::spawn(serve::tell(app.clone()));
     let server = tokio::spawn(serve::serve(doors, serve::router(app)));
     let result = tokio::select! {
-        told = told_to_stop() => told,
+        told = told_and_ready(options.passive.then_some(opened)) => told,
         _ = &mut actor.ended => Err(DaemonError::System {
             what: "go on",
             source: io::Error::other("the actor broke down; leases stay as they are"),
@@ -445,6 +450,16 @@ fn listen(socket: &Path, mode: u32) -> Result<UnixListener, DaemonError> {
     Ok(listener)
 }
 
+/// Told to stop; a daemon of one command brings what is in the middle to its end first, for no other
+/// daemon follows that would.
+async fn told_and_ready(passive: Option<watch::Receiver<Published>>) -> Result<(), DaemonError> {
+    told_to_stop().await?;
+    if let Some(published) = passive {
+        nothing_open(published).await;
+    }
+    Ok(())
+}
+
 async fn told_to_stop() -> Result<(), DaemonError> {
     let refused = |source| DaemonError::System { what: "listen for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
@@ -458,7 +473,7 @@ async fn told_to_stop() -> Result<(), DaemonError> {
 
 /// Of a daemon that runs for one command: ends when that command has gone (its end of our standard
 /// input is closed) and no plan is open. What cannot end is journalled; the next daemon sees to it.
-async fn left_alone(passive: bool, mut published: watch::Receiver<Published>) {
+async fn left_alone(passive: bool, published: watch::Receiver<Published>) {
     if !passive {
         return std::future::pending().await;
     }
@@ -468,8 +483,12 @@ async fn left_alone(passive: bool, mut published: watch::Receiver<Published>) {
         let _ = gone.send(());
     });
     let _ = heard.await;
-    // A change that only waits goes on with the next daemon; one with units stopped or something to
-    // take back is brought to its end.
+    nothing_open(published).await;
+}
+
+/// Waits until nothing is in the middle. A change that only waits goes on with the next daemon; one
+/// with units stopped or something to take back is brought to its end.
+async fn nothing_open(mut published: watch::Receiver<Published>) {
     let open = |now: &Published| {
         let mut changes = now.state.changes.values().filter(|change| change.is_open());
         !now.state.plans.is_empty()

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::changes::of_units;
+use crate::executor::chain;
 use crate::planning::{self, Halting, NotPlanned};
 use crate::published::Published;
 use crate::serve::extract::{Body, Params, Segment};
@@ -94,7 +95,13 @@ pub(super) async fn begin(
         )
         .hint("plan again with the version of migctl that the daemon has"));
     }
-    let spec = spec(&app.picture(), plan)?;
+    let names = units(&app.picture(), &plan, by)?;
+    let halt = {
+        let app = app.clone();
+        tokio::task::spawn_blocking(move || halting(&app, names))
+    };
+    let names = halt.await.map_err(|_| Failure::internal("the look at the units broke down"))??;
+    let spec = spec(&app.picture(), plan, &names);
     let (reply, picture) = app.ask(Command::Change { spec, by }).await?;
     let Reply::Change(id) = reply else {
         return Err(Failure::internal("the broker named no change"));
@@ -104,15 +111,51 @@ pub(super) async fn begin(
     Ok((StatusCode::CREATED, AppendHeaders([(header::LOCATION, location)]), Json(view)))
 }
 
-/// What of a plan document is decided.
-fn spec(picture: &Published, plan: PlanDocument) -> Result<ChangeSpec, Failure> {
+/// The units that a plan document stops. Others than those known to hold GPUs, and those that the
+/// configuration names, are root's to stop.
+fn units(
+    picture: &Published,
+    plan: &PlanDocument,
+    by: broker::Peer,
+) -> Result<Vec<UnitName>, Failure> {
     let refused =
         |detail: String| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "E-UNITS", detail);
     let names: Result<Vec<UnitName>, _> = plan.units.iter().map(|stop| stop.unit.parse()).collect();
     let names = names.map_err(|error| refused(model::clients::UnitNameError::to_string(&error)))?;
     StopClients::named(names.clone()).map_err(|error| refused(error.to_string()))?;
+    let configured = &picture.settings.config.mode.stop_clients;
+    let may = |unit: &UnitName| {
+        by.uid.get() == 0 || StopClients::Known.allows(unit) || configured.allows(unit)
+    };
+    match names.iter().find(|unit| !may(unit)) {
+        None => Ok(names),
+        Some(unit) => Err(refused(format!("{unit} is not known to hold GPUs"))
+            .hint("name it in mode.stop_clients of the configuration, or ask as root")),
+    }
+}
+
+/// Those of them that run now, in the order in which they stop: what does not run is not started
+/// afterwards.
+fn halting(app: &App, names: Vec<UnitName>) -> Result<Vec<UnitName>, Failure> {
+    if names.is_empty() {
+        return Ok(names);
+    }
+    let allowed = StopClients::Named(names);
+    let found = host::units::Halt::of(app.machine.units.as_ref(), &allowed);
+    let (halt, kept) = found
+        .map_err(|error| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "E-UNITS", chain(&error)))?;
+    let needs = kept.iter().find(|kept| allowed.allows(&kept.unit));
+    match needs {
+        None => Ok(halt.units),
+        Some(kept) => Err(Failure::new(StatusCode::CONFLICT, "E-UNITS", kept.why.clone())
+            .hint("plan again; the units of the machine have changed")),
+    }
+}
+
+/// What of a plan document is decided.
+fn spec(picture: &Published, plan: PlanDocument, names: &[UnitName]) -> ChangeSpec {
     let seen = plan.gpus.iter().filter_map(|part| picture.observed.gpu(&part.gpu));
-    let leaving = seen.flat_map(|gpu| of_units(gpu, &names)).collect();
+    let leaving = seen.flat_map(|gpu| of_units(gpu, names)).collect();
     let part = |part: api::GpuPlan| GpuChangeSpec {
         gpu: part.gpu,
         desired: part.desired,
@@ -120,14 +163,14 @@ fn spec(picture: &Published, plan: PlanDocument) -> Result<ChangeSpec, Failure> 
         steps: part.steps,
         fix: part.fix.map(|fix| fix.lend),
     };
-    Ok(ChangeSpec {
+    ChangeSpec {
         words: plan.words,
         gpus: plan.gpus.into_iter().map(part).collect(),
         units: names.iter().map(|name| name.as_str().to_owned()).collect(),
         leaving,
         reset: plan.allow.reset,
         wait_idle: plan.wait_idle,
-    })
+    }
 }
 
 fn view(picture: &Published, id: ChangeId) -> Result<ChangeView, Failure> {
