@@ -93,46 +93,53 @@ fn siblings_of_a_slice_in_use_come_and_go() {
     keep.wait().unwrap();
 }
 
-/// Every kind of fault at every kind of call: the GPU is as before and the report says so, and the
-/// lease on the other GPU never notices.
+/// Every kind of fault at every step of a change, both ways: the GPU is as before and the report says
+/// so, and the lease on the other GPU never notices.
 #[test]
 fn a_fault_at_any_step_leads_back_to_before() {
     let server = Server::new("a30:2");
     server.lab.ok(&["lease", "--name", "other", "--profile", "2g.12gb", "--gpu", "1"]);
-    let one = write(&server, "one.yaml", "{\"1g.6gb\": 2, \"2g.12gb\": 1}");
-    let two = write(&server, "two.yaml", "{\"4g.24gb\": 1}");
-    server.lab.ok(&["apply", "-f", &one, "--yes"]);
-    let before = in_driver(&server);
-    let effects: [&[&str]; 3] =
-        [&["--return", "INSUFFICIENT_RESOURCES"], &["--return-after", "UNKNOWN"], &["--lie"]];
-    for (call, skips) in
-        [(DESTROY_CI, 0..3), (DESTROY_GI, 0..3), (CREATE_GI, 0..1), (CREATE_CI, 0..1)]
-    {
-        for skip in skips {
-            for effect in effects {
-                let skip = skip.to_string();
-                let fault: Vec<&str> =
-                    [call, "--skip", &skip].iter().chain(effect).copied().collect();
-                inject(&server, &fault);
-                let failed = server.lab.run(&["apply", "-f", &two, "--yes"]);
-                server.lab.ok(&["sim", "fault", "clear"]);
-                let change = until_over(&server);
-                let what = format!("{fault:?}: {change}");
-                let now = in_driver(&server);
-                if change["state"] == "done" {
-                    // The driver did as told after all, whatever it said.
-                    assert!(failed.status.success(), "{what}");
-                    server.lab.ok(&["apply", "-f", &one, "--yes"]);
-                } else {
-                    assert_eq!(failed.status.code(), Some(2), "{what}");
-                    assert_eq!(now, before, "{what}");
-                    assert_eq!(change["gpus"][0]["state"], "undone", "{what}");
-                    let report = change["report"][0].as_str().unwrap();
-                    assert!(report.contains("GPU 0 is as before"), "{what}");
-                }
-                assert_eq!(server.lease("other").unwrap()["state"], "active", "{what}");
+    let many = write(&server, "many.yaml", "{\"1g.6gb\": 2, \"2g.12gb\": 1}");
+    let one = write(&server, "one.yaml", "{\"4g.24gb\": 1}");
+    let ways = [
+        (&many, &one, [(DESTROY_CI, 3), (DESTROY_GI, 3), (CREATE_GI, 1), (CREATE_CI, 1)]),
+        (&one, &many, [(DESTROY_CI, 1), (DESTROY_GI, 1), (CREATE_GI, 3), (CREATE_CI, 3)]),
+    ];
+    for (from, to, calls) in ways {
+        server.lab.ok(&["apply", "-f", from, "--yes"]);
+        for (call, times) in calls {
+            for skip in 0..times {
+                faults_are_taken_back(&server, (from, to), call, skip);
             }
         }
+    }
+}
+
+/// Each kind of fault at one call of the change from one layout to another.
+fn faults_are_taken_back(server: &Server, (from, to): (&str, &str), call: &str, skip: u32) {
+    let before = in_driver(server);
+    let effects: [&[&str]; 3] =
+        [&["--return", "INSUFFICIENT_RESOURCES"], &["--return-after", "UNKNOWN"], &["--lie"]];
+    for effect in effects {
+        let skip = skip.to_string();
+        let fault: Vec<&str> = [call, "--skip", &skip].iter().chain(effect).copied().collect();
+        inject(server, &fault);
+        let failed = server.lab.run(&["apply", "-f", to, "--yes"]);
+        server.lab.ok(&["sim", "fault", "clear"]);
+        let change = until_over(server);
+        let what = format!("{fault:?}: {change}");
+        if change["state"] == "done" {
+            // The driver did as told after all, whatever it said.
+            assert!(failed.status.success(), "{what}");
+            server.lab.ok(&["apply", "-f", from, "--yes"]);
+        } else {
+            assert_eq!(failed.status.code(), Some(2), "{what}");
+            assert_eq!(in_driver(server), before, "{what}");
+            assert_eq!(change["gpus"][0]["state"], "undone", "{what}");
+            let report = change["report"][0].as_str().unwrap();
+            assert!(report.contains("GPU 0 is as before"), "{what}");
+        }
+        assert_eq!(server.lease("other").unwrap()["state"], "active", "{what}");
     }
 }
 

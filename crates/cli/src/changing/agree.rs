@@ -41,23 +41,30 @@ fn question(plan: &PlanDocument) -> Option<String> {
     let modes = steps().filter(|step| matches!(step, Step::SetMigMode { .. })).count();
     let resets = steps().filter(|step| matches!(step, Step::ResetGpu { .. })).count();
     let mut parts = Vec::new();
-    let mut part = |count: usize, one: &str, many: &str| {
-        if count > 0 {
-            parts.push(if count == 1 {
-                one.to_owned()
-            } else {
-                many.replace('#', &count.to_string())
-            });
-        }
-    };
-    part(instances, "destroys a GPU instance", "destroys # GPU instances");
+    part(&mut parts, instances, "destroys a GPU instance", "destroys # GPU instances");
     if instances == 0 {
-        part(computes, "destroys a compute instance", "destroys # compute instances");
+        part(&mut parts, computes, "destroys a compute instance", "destroys # compute instances");
     }
-    part(modes, "changes the MIG mode of a GPU", "changes the MIG mode of # GPUs");
-    part(resets, "resets a GPU", "resets # GPUs");
-    part(plan.units.len(), "stops a service for a while", "stops # services for a while");
+    part(&mut parts, modes, "changes the MIG mode of a GPU", "changes the MIG mode of # GPUs");
+    part(&mut parts, resets, "resets a GPU", "resets # GPUs");
+    if plan.wait_idle && plan.is_blocked() {
+        parts.push(String::from("changes what is in the way as soon as that is idle"));
+    }
+    part(
+        &mut parts,
+        plan.units.len(),
+        "stops a service for a while",
+        "stops # services for a while",
+    );
     (!parts.is_empty()).then(|| format!("This {}.", list(&parts)))
+}
+
+fn part(parts: &mut Vec<String>, count: usize, one: &str, many: &str) {
+    match count {
+        0 => {}
+        1 => parts.push(one.to_owned()),
+        _ => parts.push(many.replace('#', &count.to_string())),
+    }
 }
 
 fn list(parts: &[String]) -> String {

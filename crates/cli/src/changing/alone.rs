@@ -79,6 +79,8 @@ fn command(context: &Context, folder: &TempDir) -> Result<Command, Failure> {
         command.arg("--state-dir").arg(state);
     }
     command.arg("daemon").arg("--passive").arg(folder.path());
+    // Ctrl-C is for the command in front; this one ends in its own time.
+    command.process_group(0);
     for name in FOREIGN_VARIABLES.iter().chain(&SYSTEMD_VARIABLES) {
         command.env_remove(name);
     }
@@ -90,10 +92,14 @@ fn unwilling(said: &str) -> Failure {
     let words: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let error = words.iter().position(|line| line.starts_with("migctl:"));
     let words = error.map_or(words.as_slice(), |at| &words[at..]).join("\n");
-    let failure = Failure::new("E-START", format!("cannot manage the GPUs\n{words}"));
     if said.contains("E-DAEMON-RUNS") {
-        failure.exit(Exit::Busy)
-    } else {
-        failure.hint("it takes root where the GPUs are real")
+        return Failure::new(
+            "E-DAEMON-RUNS",
+            "another migctl changes the GPUs of this machine now",
+        )
+        .exit(Exit::Busy)
+        .hint("wait until it is done");
     }
+    Failure::new("E-START", format!("cannot manage the GPUs\n{words}"))
+        .hint("it takes root where the GPUs are real")
 }

@@ -14,6 +14,8 @@ use crate::{Context, Failure, autostart, connect};
 /// Looks at a fresh daemon until it is taken as it is, and the time between two.
 const SETTLING: u32 = 150;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Looks at a change that is taken back until it is planned all the same.
+const TAKING_BACK: u32 = 600;
 
 /// A daemon that may be asked for a change.
 #[derive(Debug)]
@@ -30,7 +32,8 @@ impl Door {
     /// [`Failure`] when there is none and this user cannot have one.
     pub(crate) async fn open(context: &Context, alone: bool) -> Result<Self, Failure> {
         if context.url().is_some() || connect::existing(context).await?.is_some() {
-            return Ok(Self { client: connect::administrative(context).await?, own: None });
+            let client = connect::administrative(context).await?;
+            return Ok(Self { client, own: None });
         }
         if matches!(context.machine()?, Machine::Simulated(_)) && !alone {
             settled(&autostart::started(context).await?).await;
@@ -39,7 +42,13 @@ impl Door {
         // Says what is missing where there is no driver, and makes a simulated machine.
         connect::gpus(context)?;
         let (own, client) = Alone::start(context).await?;
+        taken_back(context, &client).await;
         Ok(Self { client, own: Some(own) })
+    }
+
+    /// Whether it is there for this command alone.
+    pub(crate) const fn is_alone(&self) -> bool {
+        self.own.is_some()
     }
 
     /// For calls.
@@ -62,6 +71,27 @@ async fn settled(client: &Client) {
         let changing = |node: api::NodeView| node.gpus.iter().any(|gpu| gpu.maintenance);
         if !client.node().await.is_ok_and(changing) {
             return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// A change that was cut off with its daemon is taken back by the next one; what is planned before
+/// that has happened would be for a machine that changes.
+async fn taken_back(context: &Context, client: &Client) {
+    let mut told = false;
+    for _ in 0..TAKING_BACK {
+        let changes = client.changes().await.unwrap_or_default();
+        let moving = |change: &&api::ChangeView| {
+            !change.state.is_over() && change.state != api::ChangeState::Waiting
+        };
+        let Some(change) = changes.iter().find(moving) else { return };
+        if !told {
+            context.output.say(&format!(
+                "migctl: {} ({}) was cut off and is taken back first",
+                change.id, change.words
+            ));
+            told = true;
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -13,7 +13,8 @@ use crate::{Context, Exit, Failure};
 /// How long one call waits for news.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Follows a change to its end. After `timeout` it is cancelled, which takes back what was done.
+/// Follows a change to its end. With a daemon for this command alone an interrupt takes it back. After
+/// `timeout` it is cancelled, which takes back what was done.
 ///
 /// # Errors
 /// [`Failure`] when the daemon cannot be asked any more; the change goes on then.
@@ -22,6 +23,7 @@ pub(crate) async fn to_the_end(
     client: &Client,
     mut view: ChangeView,
     timeout: Option<Millis>,
+    alone: bool,
 ) -> Result<ChangeView, Failure> {
     let begun = tokio::time::Instant::now();
     let until = timeout.map(|span| begun + Duration::from_millis(span.get()));
@@ -39,13 +41,26 @@ pub(crate) async fn to_the_end(
         if left.is_some_and(|left| left.is_zero()) && !cancelled {
             cancelled = true;
             context.output.say("migctl: the time is over; what was done is taken back");
-            view = heard(&view, client.cancel_change(view.id).await)?;
+            let answer = match client.cancel_change(view.id).await {
+                // It came to its end at that very moment.
+                Err(api::ClientError::Refused(problem)) if problem.code == "E-CHANGE-OVER" => {
+                    client.change_of(view.id).await
+                }
+                answer => answer,
+            };
+            view = heard(&view, answer)?;
             continue;
         }
         let patience = left.filter(|_| !cancelled).map_or(PATIENCE, |left| left.min(PATIENCE));
         let next = tokio::select! {
             next = client.change_after(view.id, view.revision, patience) => next,
-            _ = tokio::signal::ctrl_c() => return Err(left_alone(&view)),
+            _ = tokio::signal::ctrl_c(), if !alone => return Err(left_alone(&view)),
+            // Nobody would go on with it.
+            _ = tokio::signal::ctrl_c(), if !cancelled => {
+                cancelled = true;
+                context.output.say("migctl: interrupted; what was done is taken back");
+                client.cancel_change(view.id).await
+            }
         };
         view = heard(&view, next)?;
     }
@@ -152,12 +167,15 @@ pub(crate) fn summary(view: &ChangeView, plan: &PlanDocument) -> String {
         parts.push(String::from("MIG mode set"));
     }
     if made + destroyed > 0 {
-        parts.push(format!("{made} GPU instances made, {destroyed} destroyed"));
+        let instances = if made == 1 { "instance" } else { "instances" };
+        parts.push(format!("{made} GPU {instances} made, {destroyed} destroyed"));
     } else if computes != (0, 0) {
-        parts.push(format!("{} compute instances made, {} destroyed", computes.0, computes.1));
+        let instances = if computes.0 == 1 { "instance" } else { "instances" };
+        parts.push(format!("{} compute {instances} made, {} destroyed", computes.0, computes.1));
     }
-    if parts.is_empty() {
-        parts.push(String::from("as wanted"));
+    // What a change that waited came to is not in the plan it began with.
+    if parts.is_empty() || plan.is_blocked() {
+        parts = vec![String::from("as wanted")];
     }
     let time = view.ended_ms.map_or_else(String::new, |end| {
         format!(", {}", Millis::new(end.saturating_sub(view.began_ms)))
@@ -166,10 +184,20 @@ pub(crate) fn summary(view: &ChangeView, plan: &PlanDocument) -> String {
 }
 
 /// Why a change did not come to its end, with what stands.
-pub(crate) fn failure(view: &ChangeView) -> Failure {
+pub(crate) fn failure(view: &ChangeView, timeout: Option<Millis>) -> Failure {
     let why = view.error.as_deref().map_or_else(|| stage(view), clean);
     let report: Vec<String> =
         view.report.iter().map(|line| format!("\n  {}", clean(line))).collect();
+    let lasted = view.ended_ms.unwrap_or_default().saturating_sub(view.began_ms);
+    if let (ChangeState::Cancelled, Some(span)) = (view.state, timeout)
+        && lasted >= span.get()
+    {
+        let message =
+            format!("{}: not done within {span}; it was taken back{}", view.id, report.concat());
+        return Failure::new("E-TIMEOUT", message)
+            .exit(Exit::Busy)
+            .hint("give it more time, or leave out --timeout");
+    }
     let (code, exit) = if view.state == ChangeState::Cancelled {
         ("E-CANCELLED", Exit::Negative)
     } else {

@@ -31,6 +31,13 @@ pub(crate) struct HooksArgs {
     hook_timeout: Millis,
 }
 
+impl HooksArgs {
+    /// A file whose programs are shown and never run.
+    pub(crate) fn shown(hooks_file: Option<PathBuf>) -> Self {
+        Self { hooks_file, run_hooks: false, hook_timeout: Millis::default() }
+    }
+}
+
 /// The hooks of an `apply`.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks {
@@ -67,6 +74,11 @@ impl Hooks {
         let hooks = Self { hooks, run: args.run_hooks, timeout };
         hooks.show(context);
         Ok(hooks)
+    }
+
+    /// Whether any program will be run.
+    pub(crate) fn will_run(&self) -> bool {
+        self.run && self.all().iter().any(|(_, hooks)| !hooks.is_empty())
     }
 
     fn all(&self) -> [(&'static str, &[Hook]); 4] {

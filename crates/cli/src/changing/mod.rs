@@ -4,7 +4,7 @@
 //! Must never decide what is done: the plan is the daemon's, and exactly what was shown is carried
 //! out.
 
-mod agree;
+pub(crate) mod agree;
 mod alone;
 pub(crate) mod door;
 pub(crate) mod file;
@@ -25,6 +25,7 @@ use model::{DesiredNode, GpuUuid, Millis};
 
 use crate::draw::Page;
 use crate::draw::plan::{self, Grids};
+use crate::draw::text::clean;
 use crate::{Context, Exit, Failure, connect};
 
 pub(crate) use door::Door;
@@ -47,7 +48,7 @@ pub(crate) struct ChangeArgs {
     /// Give up after so long: what was done is taken back
     #[arg(long, value_name = "T")]
     pub(crate) timeout: Option<Millis>,
-    /// Do not reset GPUs: a mode that needs a reset stays pending (also: MIG_PARTED_SKIP_RESET)
+    /// Do not reset GPUs: a mode that needs a reset is refused (also: MIG_PARTED_SKIP_RESET)
     #[arg(long)]
     pub(crate) skip_reset: bool,
     /// Where no daemon runs, have none afterwards either (as always on a real machine)
@@ -96,7 +97,7 @@ pub(crate) fn plan_for(
     args: &ChangeArgs,
 ) -> Result<PlanDocument, Failure> {
     connect::runtime()?.block_on(async {
-        let door = Door::open(context, args.alone).await?;
+        let door = Door::open(context, args.alone || args.dry_run).await?;
         let plan = planned(&door, wish, args).await;
         door.close().await;
         plan
@@ -114,7 +115,8 @@ pub(crate) fn carry_out(
     args: &ChangeArgs,
 ) -> Result<ExitCode, Failure> {
     connect::runtime()?.block_on(async {
-        let door = Door::open(context, args.alone).await?;
+        // A daemon that is started for good would begin to manage a simulated machine.
+        let door = Door::open(context, args.alone || args.dry_run).await?;
         let result = match planned(&door, wish, args).await {
             Ok(plan) => done(context, &door, &ground.grids(), &plan, args).await,
             Err(failure) => Err(failure),
@@ -135,11 +137,13 @@ pub(crate) fn show(
     args: &ChangeArgs,
     out: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
-    let plan = plan_for(context, wish, args)?;
+    let looking = ChangeArgs { dry_run: true, ..args.clone() };
+    let plan = plan_for(context, wish, &looking)?;
     if let Some(path) = out {
         let text = serde_json::to_string_pretty(&plan)
             .map_err(|error| Failure::caused("E-JSON", "cannot write the plan", &error))?;
         ground::write_whole(path, &format!("{text}\n"))?;
+        context.output.say(&format!("migctl: the plan is in {}", path.display()));
     }
     shown(context, &ground.grids(), &plan)
 }
@@ -206,12 +210,16 @@ async fn done(
     let key = format!("migctl-{}-{}", std::process::id(), plan.made_at_ms);
     let begun = door.client().change(plan, &key).await;
     let begun = begun.map_err(|error| Failure::of_client("cannot do that", &error))?;
-    let ended = follow::to_the_end(context, door.client(), begun, args.timeout).await?;
+    let ended =
+        follow::to_the_end(context, door.client(), begun, args.timeout, door.is_alone()).await?;
     if context.json() {
         context.output.data(&ended)?;
     }
     match ended.state {
         ChangeState::Done => {
+            for line in &ended.report {
+                context.output.warn(&format!("migctl: {}", clean(line)));
+            }
             if !context.json() {
                 context.output.line(&follow::summary(&ended, plan))?;
             }
@@ -222,16 +230,35 @@ async fn done(
         | ChangeState::Running
         | ChangeState::RollingBack
         | ChangeState::Failed
-        | ChangeState::Cancelled => Err(follow::failure(&ended)),
+        | ChangeState::Cancelled => Err(follow::failure(&ended, args.timeout)),
     }
 }
 
-fn blocked_hint(plan: &PlanDocument) -> &'static str {
-    let passes = |gpu: &api::GpuPlan| gpu.blocked.as_ref().is_none_or(|blocked| blocked.passes);
-    if plan.gpus.iter().all(passes) {
-        "--wait-idle does it as soon as what is in the way has ended; `migctl why-busy GPU` names who"
-    } else {
-        "`migctl profiles` lists what fits; the plan says what is too much"
+fn blocked_hint(plan: &PlanDocument) -> String {
+    let blocked = || plan.gpus.iter().filter_map(|gpu| Some((gpu, gpu.blocked.as_ref()?)));
+    if blocked().all(|(_, blocked)| blocked.passes) {
+        return String::from(
+            "--wait-idle does it as soon as what is in the way has ended; `migctl why-busy GPU` names who",
+        );
+    }
+    let off = blocked().find(|(gpu, _)| {
+        !matches!(
+            gpu.before.mig,
+            model::MigState::Supported { current: model::MigMode::Enabled, .. }
+        )
+    });
+    let idle = blocked().find_map(|(gpu, blocked)| {
+        let thing = blocked.by.iter().find(|thing| thing.lease.is_none())?;
+        Some((gpu.index, thing.gpu_instance?))
+    });
+    match (off, idle) {
+        (Some((gpu, _)), _) if gpu.desired != model::DesiredGpu::Sliced => {
+            format!("`migctl mode enable --gpu {}` first", gpu.index)
+        }
+        (_, Some((gpu, instance))) => {
+            format!("`migctl destroy {gpu}:{instance}` first, if it may go")
+        }
+        _ => String::from("the plan above says what is too much, or not allowed"),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Must never widen: a word that means nothing, or several things, is an error.
 
+use std::fmt;
 use std::str::FromStr;
 
 use model::{ComputeInstanceId, GpuInstance, GpuInstanceId, GpuSnapshot};
@@ -57,6 +58,19 @@ impl FromStr for Target {
                 compute: Some(number(compute)?),
             }),
             _ => Err(bad()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uuid(uuid) => f.write_str(&uuid.replacen("mig", "MIG", 1)),
+            Self::Ids { gpu, gpu_instance, compute } => {
+                let gpu = gpu.as_ref().map_or_else(String::new, |gpu| format!("{gpu}:"));
+                write!(f, "{gpu}{gpu_instance}")?;
+                compute.map_or(Ok(()), |compute| write!(f, ":{compute}"))
+            }
         }
     }
 }

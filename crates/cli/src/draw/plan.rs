@@ -43,7 +43,8 @@ fn one(gpu: &GpuPlan, grid: usize, page: Page) -> Vec<String> {
         lines.extend(parts("stays", LEASED, &gpu.stays));
         return lines;
     }
-    let before: Vec<Block> = drawn(&gpu.stays, LEASED).chain(drawn(&gpu.goes, ALARM)).collect();
+    let as_now: Vec<PartView> = gpu.stays.iter().map(now).collect();
+    let before: Vec<Block> = drawn(&as_now, LEASED).chain(drawn(&gpu.goes, ALARM)).collect();
     let after: Vec<Block> = drawn(&gpu.stays, LEASED).chain(drawn(&gpu.comes, MOVING)).collect();
     if grid > 0 && !(before.is_empty() && after.is_empty()) {
         lines.push(styled(FAINT, "  before"));
@@ -62,6 +63,12 @@ fn one(gpu: &GpuPlan, grid: usize, page: Page) -> Vec<String> {
         lines.extend(paragraph(&clean(note), page.width, "  note: ", "        "));
     }
     lines
+}
+
+/// A part that stays, with what it has inside now.
+fn now(part: &PartView) -> PartView {
+    let computes = part.computes_before.as_ref().unwrap_or(&part.computes).clone();
+    PartView { computes, ..part.clone() }
 }
 
 fn drawn(parts: &[PartView], style: Style) -> impl Iterator<Item = Block> + '_ {
@@ -112,6 +119,10 @@ fn parts(what: &str, style: Style, parts: &[PartView]) -> Vec<String> {
         if part.computes != [part.profile.clone()] {
             let _ = write!(line, "  with {}", inside(part));
         }
+        if let Some(before) = &part.computes_before {
+            let before = PartView { computes: before.clone(), ..part.clone() };
+            let _ = write!(line, " instead of {}", inside(&before));
+        }
         if let Some(note) = &part.note {
             let _ = write!(line, "  {}", styled(FAINT, &clean(note)));
         }
@@ -141,13 +152,19 @@ fn foot(plan: &PlanDocument, changed: &[&GpuPlan], page: Page) -> Vec<String> {
     }
     let blocked: Vec<u32> =
         changed.iter().filter(|gpu| gpu.blocked.is_some()).map(|gpu| gpu.index).collect();
-    if changed.len() > blocked.len() {
+    if changed.len() > blocked.len() && (blocked.is_empty() || plan.wait_idle) {
         let how = if plan.measured { "as such steps took here" } else { "by rule of thumb" };
         lines.push(format!("takes about {} ({how})", Millis::new(plan.estimate_ms)));
     }
     if !blocked.is_empty() && plan.wait_idle {
         let gpus = if blocked.len() == 1 { "GPU" } else { "GPUs" };
         lines.push(format!("{gpus} {} will be changed as soon as possible", ranges(&blocked)));
+    }
+    if !blocked.is_empty() && !plan.wait_idle {
+        let gpus = if blocked.len() == 1 { "GPU" } else { "GPUs" };
+        let words =
+            format!("cannot be done now: something is in the way on {gpus} {}", ranges(&blocked));
+        lines.push(styled(ALARM, &words));
     }
     if !lines.is_empty() {
         lines.insert(0, String::new());
@@ -166,6 +183,7 @@ mod tests {
             size: 4,
             gpu_instance: Some(1),
             computes: computes.iter().map(ToString::to_string).collect(),
+            computes_before: None,
             note: None,
         }
     }

@@ -12,7 +12,7 @@ use model::Step;
 use crate::changing::file::FileArgs;
 use crate::changing::ground::read_text;
 use crate::changing::hooks::{Changes, Hooks, HooksArgs};
-use crate::changing::{ChangeArgs, Ground, carry_out_plan, plan_for};
+use crate::changing::{ChangeArgs, Ground, agree, carry_out_plan, plan_for};
 use crate::{Context, Exit, Failure};
 
 /// Options of `apply`.
@@ -53,7 +53,7 @@ pub(crate) struct ApplyArgs {
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &ApplyArgs) -> Result<ExitCode, Failure> {
-    let change = ChangeArgs { yes: args.change.yes || args.boot, ..args.change.clone() };
+    let mut change = ChangeArgs { yes: args.change.yes || args.boot, ..args.change.clone() };
     let hooks = Hooks::read(context, &args.hooks)?;
     let ground = Ground::read(context)?;
     let plan = if let Some(path) = &args.plan {
@@ -62,6 +62,11 @@ pub(crate) fn run(context: &Context, args: &ApplyArgs) -> Result<ExitCode, Failu
         let wish = args.file.wish(context, &ground, "apply", !args.no_fix)?;
         plan_for(context, wish, &change)?
     };
+    if hooks.will_run() && !change.dry_run {
+        // A hook stops things: it is asked before the first one runs.
+        agree::ask(context, &plan, change.yes)?;
+        change.yes = true;
+    }
     let work = || carry_out_plan(context, &ground, &plan, &change);
     if change.dry_run || (plan.is_blocked() && !plan.wait_idle) {
         return work();

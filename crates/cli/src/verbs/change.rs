@@ -53,14 +53,18 @@ pub(crate) fn run(context: &Context, args: &ChangeVerbArgs) -> Result<ExitCode, 
         }
         let mut view = client.change_of(id).await.map_err(failed)?;
         if args.cancel || args.wait {
-            view = follow::to_the_end(context, &client, view, None).await?;
+            view = follow::to_the_end(context, &client, view, None, false).await?;
         }
         if context.json() {
             context.output.data(&view)?;
         } else {
             context.output.line(&one(&view).join("\n"))?;
         }
-        Ok(ExitCode::SUCCESS)
+        let as_asked = args.cancel && view.state == ChangeState::Cancelled;
+        if !view.state.is_over() || view.state == ChangeState::Done || as_asked || !args.wait {
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(follow::failure(&view, None))
     })
 }
 

@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use layout_file::{read_checkpoint, write_checkpoint};
+
+use model::Timestamp;
 
 use crate::changing::ground::{read_text, write_whole};
 use crate::changing::{ChangeArgs, Ground, Wish, carry_out, inherited};
@@ -60,7 +63,9 @@ fn path(file: Option<&PathBuf>) -> Result<PathBuf, Failure> {
 /// Runs `checkpoint`.
 pub(crate) fn keep(context: &Context, args: &CheckpointArgs) -> Result<ExitCode, Failure> {
     let path = path(args.file.as_ref())?;
-    let ground = Ground::read(context)?;
+    let mut ground = Ground::read(context)?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    ground.node.taken_at = Timestamp::from_millis(since.as_millis() as u64);
     let (text, notes) = write_checkpoint(&ground.node);
     for note in notes {
         context.output.warn(&format!("migctl: {note}"));

@@ -9,7 +9,7 @@ use layout_file::{Schema, convert};
 
 use crate::changing::Ground;
 use crate::changing::file::FileArgs;
-use crate::verbs::export::{MadeArgs, written};
+use crate::verbs::export::{MadeArgs, Whose, written};
 use crate::{Context, Failure};
 
 /// Options of `convert`.
@@ -42,6 +42,10 @@ pub(crate) fn run(context: &Context, args: &ConvertArgs) -> Result<ExitCode, Fai
     layouts.warn(context, &layouts.document.warnings);
     let ground = args.machine.then(|| Ground::read(context)).transpose()?;
     let node = ground.as_ref().map(|ground| &ground.node);
-    let made = convert(&layouts.document, Schema::from(args.made.schema), node);
+    let other = match layouts.document.schema {
+        Schema::MigParted => Whose::Migd,
+        Schema::Own => Whose::MigParted,
+    };
+    let made = convert(&layouts.document, args.made.schema.unwrap_or(other).into(), node);
     written(context, &args.made, &made)
 }

@@ -62,7 +62,8 @@ pub(crate) fn run(context: &Context, args: &CreateArgs) -> Result<ExitCode, Fail
         None => beside(&ground, args)?,
     };
     let gpu = args.gpu.as_deref().map_or_else(String::new, |gpu| format!(" --gpu {gpu}"));
-    let words = format!("create{gpu} {}", args.words.join(" "));
+    let within = args.inside.as_ref().map_or_else(String::new, |of| format!(" --in {of}"));
+    let words = format!("create{gpu}{within} {}", args.words.join(" "));
     carry_out(context, &ground, Wish { desired, words, fix: BTreeMap::new() }, &args.change)
 }
 

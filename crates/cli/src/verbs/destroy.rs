@@ -51,19 +51,21 @@ struct Going {
 pub(crate) fn run(context: &Context, args: &DestroyArgs) -> Result<ExitCode, Failure> {
     let ground = Ground::read(context)?;
     let desired = if args.all { everything(&ground, args)? } else { named(&ground, args)? };
+    if desired.is_empty() {
+        context.output.say("migctl: nothing to do: there is no instance");
+        return Ok(ExitCode::SUCCESS);
+    }
     let wish = Wish { desired, words: words(args), fix: BTreeMap::new() };
     carry_out(context, &ground, wish, &args.change)
 }
 
 fn words(args: &DestroyArgs) -> String {
+    let gpu = args.gpu.as_deref().map_or_else(String::new, |gpu| format!(" --gpu {gpu}"));
     if args.all {
-        format!("destroy --all --gpu {}", args.gpu.as_deref().unwrap_or_default())
-    } else {
-        format!(
-            "destroy {} by hand",
-            if args.targets.len() == 1 { "an instance" } else { "instances" }
-        )
+        return format!("destroy{gpu} --all");
     }
+    let targets: Vec<String> = args.targets.iter().map(ToString::to_string).collect();
+    format!("destroy{gpu} {}", targets.join(" "))
 }
 
 fn everything(ground: &Ground, args: &DestroyArgs) -> Result<DesiredNode, Failure> {

@@ -35,9 +35,9 @@ pub(crate) struct ExportArgs {
 /// Options of verbs that write a file of layouts.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MadeArgs {
-    /// Whose format
-    #[arg(long, value_name = "WHOSE", default_value = "mig-parted")]
-    pub(crate) schema: Whose,
+    /// Whose format [default: mig-parted's; of convert, the other one]
+    #[arg(long, value_name = "WHOSE")]
+    pub(crate) schema: Option<Whose>,
     /// yaml or json [default: yaml] (also: MIG_PARTED_OUTPUT_FORMAT)
     #[arg(short = 'o', long, value_name = "FORMAT")]
     output_format: Option<Form>,
@@ -78,7 +78,7 @@ pub(crate) fn run(context: &Context, args: &ExportArgs) -> Result<ExitCode, Fail
     let ground = Ground::read(context)?;
     let label = args.config_label.clone().or_else(|| inherited::text("MIG_PARTED_CONFIG_LABEL"));
     let label = label.as_deref().unwrap_or("current");
-    let made = export(&ground.node, label, args.made.schema.into());
+    let made = export(&ground.node, label, args.made.schema.unwrap_or(Whose::MigParted).into());
     written(context, &args.made, &made)
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use layout_file::{Schema, convert, generate_config, kinds};
 
 use crate::changing::Ground;
-use crate::verbs::export::{MadeArgs, written};
+use crate::verbs::export::{MadeArgs, Whose, written};
 use crate::{Context, Failure};
 
 /// Options of `generate-config`.
@@ -37,6 +37,10 @@ pub(crate) fn run(context: &Context, args: &GenerateConfigArgs) -> Result<ExitCo
     }
     let theirs = generate_config(&kinds);
     // The document is mig-parted's; in ours the machine says what a name means.
-    let made = convert(&theirs, Schema::from(args.made.schema), Some(&ground.node));
+    let made = convert(
+        &theirs,
+        Schema::from(args.made.schema.unwrap_or(Whose::MigParted)),
+        Some(&ground.node),
+    );
     written(context, &args.made, &made)
 }

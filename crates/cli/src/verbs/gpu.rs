@@ -19,13 +19,14 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
 /// Options of `gpu`.
 #[derive(Debug, Args)]
 #[command(
-    about = "Take GPUs out of use, empty them, put them back",
+    about = "Take GPUs out of use, empty them, put them back; hand fixed ones back",
     long_about = "Takes GPUs out of use for new leases, has them emptied, and puts them back. For \
                   administrators. A GPU is named by its index, UUID or PCI address.",
     after_help = "Examples:\n  \
         migctl gpu cordon 3 --why \"fan is loud\"\n  \
         migctl gpu drain 3 --why \"memory swap\" --wait\n  \
-        migctl gpu uncordon 3"
+        migctl gpu uncordon 3\n  \
+        migctl gpu auto 3"
 )]
 pub(crate) struct GpuArgs {
     /// What to do
@@ -63,6 +64,15 @@ enum GpuVerb {
         #[arg(long, value_name = "T", requires = "wait")]
         max_wait: Option<Millis>,
     },
+    /// A GPU that a layout file fixed is migd's to cut again
+    ///
+    /// What the file made and nobody uses may go when its room is needed; what was made there by
+    /// hand since stays.
+    Auto {
+        /// The GPU: index, UUID or PCI address
+        #[arg(value_name = "GPU", value_parser = gpu_text)]
+        gpu: String,
+    },
     /// The GPU is back in use
     Uncordon {
         /// The GPU: index, UUID or PCI address
@@ -78,6 +88,16 @@ pub(crate) fn run(context: &Context, args: GpuArgs) -> Result<ExitCode, Failure>
         let view = match args.verb {
             GpuVerb::Cordon { gpu, why } => client.cordon(&gpu, false, why).await,
             GpuVerb::Uncordon { gpu } => client.uncordon(&gpu).await,
+            GpuVerb::Auto { gpu } => {
+                let view = client.hand_back(&gpu).await;
+                let view = view.map_err(|error| Failure::of_client("cannot do that", &error))?;
+                if context.json() {
+                    context.output.data(&view)?;
+                } else {
+                    context.output.line(&format!("GPU {} is migd's to cut again", view.index))?;
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
             GpuVerb::Drain { gpu, why, wait, max_wait } => {
                 let view = client.cordon(&gpu, true, why).await;
                 match view {

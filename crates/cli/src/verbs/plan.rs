@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::changing::file::FileArgs;
+use crate::changing::hooks::{Hooks, HooksArgs};
 use crate::changing::{ChangeArgs, Ground, show};
 use crate::{Context, Failure};
 
@@ -27,6 +28,9 @@ pub(crate) struct PlanArgs {
     /// Which file
     #[command(flatten)]
     file: FileArgs,
+    /// A hooks file of nvidia-mig-parted; its programs are shown (also: MIG_PARTED_HOOKS_FILE)
+    #[arg(short = 'k', long, value_name = "FILE")]
+    hooks_file: Option<PathBuf>,
     /// Write the plan here; `migctl apply FILE` carries out exactly it
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -46,6 +50,7 @@ pub(crate) struct PlanArgs {
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &PlanArgs) -> Result<ExitCode, Failure> {
+    Hooks::read(context, &HooksArgs::shown(args.hooks_file.clone()))?;
     let ground = Ground::read(context)?;
     let wish = args.file.wish(context, &ground, "apply", !args.no_fix)?;
     let change = ChangeArgs {

@@ -78,12 +78,24 @@ impl Server {
     /// Starts a daemon, unless one of the users was faster: a `migctl run` whose daemon died in the
     /// middle of its call starts another one by itself.
     pub fn revive_daemon(&self) {
-        let mut command = self.lab.command(&["daemon", "--detached"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        std::thread::spawn(move || child.wait());
+        let start = || {
+            let mut command = self.lab.command(&["daemon", "--detached"]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command.spawn().unwrap()
+        };
+        let mut child = start();
         // `status` would do without a daemon.
-        wait_for("a daemon to answer", || self.lab.run(&["events"]).status.success().then_some(()));
+        wait_for("a daemon to answer", || {
+            if self.lab.run(&["events"]).status.success() {
+                return Some(());
+            }
+            // The lock of the one that died may have been its own for a moment longer.
+            if child.try_wait().unwrap().is_some() {
+                child = start();
+            }
+            None
+        });
+        std::thread::spawn(move || child.wait());
     }
 
     /// The machine as `status --json` tells.
