@@ -32,7 +32,7 @@ const BATCH: usize = 64;
 /// are gathered: what a commit costs besides its commands is shared by more of them then, and nobody
 /// who calls alone waits for others.
 const CROWD: usize = 4;
-const GATHER: Duration = Duration::from_micros(500);
+const GATHER: Duration = Duration::from_micros(250);
 /// How often time is looked at while something waits for it, and how often otherwise.
 const BRISK: Duration = Duration::from_millis(200);
 const CALM: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ const BATCH: usize = 256;
 /// From how many calls in one commit on there is a crowd, and how long a crowd's next calls are
 /// gathered for one.
 const CROWD: usize = 4;
-const GATHER: Duration = Duration::from_micros(500);
+const GATHER: Duration = Duration::from_micros(250);
 
 /// The tokens by number.
 pub(crate) type Tokens = Arc<BTreeMap<u64, Arc<TokenRecord>>>;

@@ -22,11 +22,11 @@ use crate::proof::{Proof, Sight, Verdict};
 use crate::published::Published;
 use crate::readers::Look;
 
-/// From how many leases on the thread rests after each pass, for twice as long as the pass took. A
+/// From how many leases on the thread rests after each pass, for as long as the pass took. A
 /// pass costs the same for one lease and for all, so that a crowd is served better by fewer of them;
-/// a third of a core at most is spent on searching then.
+/// half a core at most is spent on searching then.
 const CROWD: usize = 8;
-const REST: u32 = 2;
+const REST: u32 = 1;
 
 /// What the thread is told.
 #[derive(Debug)]

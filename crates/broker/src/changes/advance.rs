@@ -75,21 +75,30 @@ fn forward(draft: &mut Draft<'_>, id: ChangeId) {
     }
     let waiting = change.gpus.iter().filter(|(_, part)| part.progress == Progress::Waiting);
     let waiting: Vec<GpuUuid> = waiting.map(|(gpu, _)| gpu.clone()).collect();
+    let mut unfinished = change.gpus.values().any(GpuChange::is_at_a_part);
     let mut ready = Vec::new();
     for gpu in waiting {
         match next(draft, id, &gpu) {
             Next::Open { steps, part, leases } => {
                 ask_to_leave(draft, leases, &gpu);
+                unfinished |= part;
                 ready.push((gpu, steps, part));
             }
             Next::Nothing => {
                 draft.emit(Event::Change(ChangeEvent::AsWanted { change: id, gpu }));
             }
-            Next::Wait(leases) => ask_to_leave(draft, leases, &gpu),
+            Next::Wait(leases) => {
+                unfinished = true;
+                ask_to_leave(draft, leases, &gpu);
+            }
             Next::Fail(why) => return turn(draft, id, Turn::Failed(why)),
         }
     }
-    if ready.is_empty() || !units_are_stopped(draft, id) {
+    // Services are not stopped for as long as somebody may keep the change waiting: until all the
+    // rest can be done at once, only parts are done that they are not in the way of.
+    if unfinished && live(draft, id).is_some_and(Change::needs_units_stopped) {
+        ready.retain(|(_, _, part)| *part);
+    } else if ready.is_empty() || !units_are_stopped(draft, id) {
         return;
     }
     for (gpu, steps, part) in ready {
@@ -130,7 +139,9 @@ fn next(draft: &Draft<'_>, id: ChangeId, gpu: &GpuUuid) -> Next {
         Planned::Steps(plan, _) => Next::open(plan.steps),
         Planned::Blocked { by, passes: true, .. } => {
             let leases = by.into_iter().filter_map(|obstacle| obstacle.lease).collect();
-            let now = possible_now(draft.state, draft.world, seen, &desired, &rules);
+            let staying =
+                if change.needs_units_stopped() { self::rules(&[], change.reset) } else { rules };
+            let now = possible_now(draft.state, draft.world, seen, &desired, &staying);
             match now {
                 Some(steps) => Next::Open { steps, part: true, leases },
                 None => Next::Wait(leases),

@@ -182,10 +182,22 @@ pub struct Change {
     pub end: Option<ChangeEnd>,
 }
 
+impl GpuChange {
+    /// Whether a plan is at work after which something is left to do.
+    pub(crate) const fn is_at_a_part(&self) -> bool {
+        matches!(self.progress, Progress::Running { part: true, .. })
+    }
+}
+
 impl Change {
     /// Whether something may still happen.
     pub const fn is_open(&self) -> bool {
         self.end.is_none()
+    }
+
+    /// Whether it has units to stop that still run.
+    pub(crate) fn needs_units_stopped(&self) -> bool {
+        self.units.state == UnitsState::Untouched && !self.units.names.is_empty()
     }
 
     /// The GPU whose plan this is.

@@ -455,6 +455,35 @@ fn units_are_stopped_before_and_run_again_after_whatever_happens() {
     }
 }
 
+/// A service must not stand still for as long as somebody keeps a change waiting.
+#[test]
+fn units_run_on_while_a_change_waits_for_somebody() {
+    let mut rig = Rig::new(&["a100-sxm4-40gb", "a30"]);
+    let lease = rig.ask(1, "3g.20gb");
+    let one = rig.exactly(&uuid(0), &[("4g.20gb", Some(0)), ("2g.10gb", Some(4))]);
+    let two = rig.exactly(&uuid(1), &[("4g.24gb", None)]);
+    let parts = vec![rig.part(&uuid(0), one), rig.part(&uuid(1), two)];
+    let units = vec!["nvidia-dcgm.service".to_string()];
+    let spec = ChangeSpec { units, wait_idle: true, ..Rig::change_of_gpus(parts) };
+    let id = rig.change(spec).unwrap();
+    rig.settle();
+    rig.tick(Millis::from_secs(60));
+    rig.settle();
+    assert!(rig.stopped.is_empty() && rig.the(id).units.state == UnitsState::Untouched);
+    assert_eq!(
+        rig.names(0),
+        ["3g.20gb at 4:4", "4g.20gb at 0:4"],
+        "what they are not in the way of"
+    );
+    let client = rig.client(lease);
+    rig.exit(client);
+    rig.settle();
+    rig.run_out();
+    assert!(rig.is_done(id) && rig.stopped.is_empty(), "{:?}", rig.the(id));
+    assert_eq!(rig.the(id).units.state, UnitsState::Started);
+    assert_eq!(rig.names(1), ["4g.24gb at 0:4"]);
+}
+
 #[test]
 fn a_crash_between_stopping_and_starting_loses_no_unit() {
     for after_stop in [false, true] {
