@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{ToSpan as _, Zoned};
 use model::Timestamp;
 
-use crate::nearest::nearest;
+use model::nearest;
 
 const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 

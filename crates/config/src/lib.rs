@@ -7,7 +7,6 @@ mod document;
 mod fault;
 mod general;
 mod keys;
-mod nearest;
 mod read;
 mod rules;
 mod section;

@@ -261,7 +261,7 @@ fn windows(root: &mut Section<'_, '_>, tenants: &[Tenant]) -> Vec<Window> {
         let stranger = tenant.as_ref().filter(|name| !tenants.iter().any(|t| t.name == **name));
         if let Some(tenant) = stranger {
             let known = tenants.iter().map(|known| known.name.as_str());
-            let instead = match crate::nearest::nearest(tenant, known) {
+            let instead = match model::nearest(tenant, known) {
                 Some(near) => format!("write {}", quoted(near)),
                 None => format!("add [tenants.{tenant}], or name a tenant of this file"),
             };

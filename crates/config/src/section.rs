@@ -8,9 +8,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::fault::{Fault, Place};
-use crate::nearest::nearest;
 use crate::sources::{Entry, Override};
 use crate::value::{Given, Value};
+use model::nearest;
 
 /// What is read, what was wrong with it, and where each value came from.
 #[derive(Debug)]

@@ -5,8 +5,8 @@
 use model::{PciAddress, ProfileName, ProfileSelector};
 
 use crate::fault::{Mark, Warning};
-use crate::nearest::nearest;
 use crate::resolve::ResolveError;
+use model::nearest;
 
 /// Whose format a file has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,9 +3,9 @@
 //! Must never run one: they are shown, and run by whoever was told to.
 
 use crate::fault::{Faults, Findings, Mark, Warning};
-use crate::nearest::nearest;
 use crate::tree::Node;
 use crate::yaml;
+use model::nearest;
 
 const NAMES: [&str; 4] = ["apply-start", "pre-apply-mode", "pre-apply-config", "apply-exit"];
 

@@ -3,7 +3,7 @@
 //! Must never let one pass: what was meant would be lost.
 
 use crate::fault::{Findings, Mark};
-use crate::nearest::nearest;
+use model::nearest;
 
 /// Refuses `key`, with the one of `known` that was probably meant.
 pub(crate) fn unknown_key(findings: &mut Findings, at: Mark, key: &str, known: &[&str]) {

@@ -27,7 +27,6 @@ mod generate;
 mod hooks;
 mod keys;
 mod mig_parted;
-mod nearest;
 mod out;
 mod own;
 mod pack;

@@ -14,6 +14,7 @@ pub mod desire;
 pub mod geometry;
 pub mod ids;
 pub mod layout;
+mod nearest;
 pub mod placement;
 pub mod plan;
 pub mod profile;
@@ -31,6 +32,7 @@ pub use ids::{
     ProcessId, Tenant, Uid,
 };
 pub use layout::{Layout, LayoutError, PlacedProfile};
+pub use nearest::nearest;
 pub use placement::{Placement, SliceMask};
 pub use plan::{Plan, Purpose, Step};
 pub use profile::{Attributes, Media, ProfileName, ProfileSelector};

@@ -123,7 +123,8 @@ pub(super) async fn uncordon(
 
 /// Hand a GPU that a file fixed back to automatic management
 ///
-/// Whole slices that lie there are the daemon's to lend and to take away from here on.
+/// Whole slices that the file made are the daemon's to lend and to take away from here on; what was
+/// made there by hand since stays its maker's.
 #[utoipa::path(
     post, path = "/v1/gpus/{gpu}/auto", tag = "gpus", operation_id = "hand_back_gpu",
     params(("gpu" = String, Path, description = "Index, UUID or PCI address")),

@@ -2,11 +2,10 @@
 //!
 //! Must never suggest something that shares nothing with what was written.
 
+use alloc::vec::Vec;
+
 /// The candidate with the fewest typing errors against `word`, if they are few.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let bar = (word.chars().count() / 3).max(2);
     candidates
         .into_iter()
@@ -40,10 +39,15 @@ mod tests {
 
     #[test]
     fn slips_are_recognised_and_strangers_are_not() {
-        let keys = ["devices", "mig-enabled", "lend", "instances"];
-        assert_eq!(nearest("mig_enabled", keys), Some("mig-enabled"));
-        assert_eq!(nearest("device", keys), Some("devices"));
-        assert_eq!(nearest("instnaces", keys), Some("instances"));
+        let keys = ["auto_mig", "grace", "warm_for", "shared"];
+        assert_eq!(nearest("auto-mig", keys), Some("auto_mig"));
+        assert_eq!(nearest("graec", keys), Some("grace"));
+        assert_eq!(nearest("warmfor", keys), Some("warm_for"));
+        let others = ["devices", "mig-enabled", "lend", "instances"];
+        assert_eq!(nearest("mig_enabled", others), Some("mig-enabled"));
+        assert_eq!(nearest("device", others), Some("devices"));
+        assert_eq!(nearest("instnaces", others), Some("instances"));
+        assert_eq!(nearest("quota", others), None);
         assert_eq!(nearest("quota", keys), None);
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "abc"), 3);
