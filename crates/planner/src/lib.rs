@@ -11,11 +11,13 @@
 extern crate alloc;
 
 mod arrange;
+mod baselines;
 pub mod census;
 pub mod choose;
 pub mod forecast;
 pub mod layout;
 pub mod policy;
+mod rank;
 pub mod room;
 mod scar;
 pub mod steps;

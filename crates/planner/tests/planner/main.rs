@@ -11,6 +11,8 @@ mod many;
 #[cfg(test)]
 mod online;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod scar;
 #[cfg(test)]
 mod steps;
