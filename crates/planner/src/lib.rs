@@ -14,6 +14,7 @@ mod arrange;
 mod baselines;
 pub mod census;
 pub mod choose;
+mod flp;
 pub mod forecast;
 pub mod layout;
 pub mod policy;

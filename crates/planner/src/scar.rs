@@ -5,8 +5,11 @@
 //! GPUs: nothing while there is plenty, everything when the last place goes. Must never rank by
 //! anything but that; ties are the caller's.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
+use crate::flp::Outlook;
 use crate::forecast::Forecast;
 use crate::tables::{ClassId, GeometryTables};
 
@@ -24,6 +27,11 @@ pub(crate) struct Pool {
     capacity: Vec<u64>,
     /// For each profile, its share of what is asked for; they add up to one.
     shares: Vec<f64>,
+    /// Free blocks of all of them together, by kind.
+    blocks: Vec<u32>,
+    /// Possible futures, drawn when first asked for, and for how many GPUs they reach.
+    outlook: OnceCell<Arc<Outlook>>,
+    reach: u32,
 }
 
 impl Pool {
@@ -34,7 +42,14 @@ impl Pool {
         let weights: Vec<f64> = profiles.map(|p| forecast.weight(geometry, p)).collect();
         let sum: f64 = weights.iter().sum();
         let shares = weights.iter().map(|weight| weight / sum).collect();
-        Self { gpus: 0, capacity: alloc::vec![0; weights.len()], shares }
+        Self {
+            gpus: 0,
+            capacity: alloc::vec![0; weights.len()],
+            shares,
+            blocks: alloc::vec![0; tables.blocks().kinds()],
+            outlook: OnceCell::new(),
+            reach: 8,
+        }
     }
 
     /// Adds `gpus` GPUs whose untouchable occupants form `held`.
@@ -42,6 +57,13 @@ impl Pool {
         self.gpus += gpus;
         for (sum, more) in self.capacity.iter_mut().zip(tables.capacities(held)) {
             *sum += u64::from(*more) * u64::from(gpus);
+        }
+        for (sum, more) in self.blocks.iter_mut().zip(tables.blocks().free(held)) {
+            *sum += more * gpus;
+        }
+        if self.gpus > self.reach {
+            self.reach = self.gpus.next_power_of_two();
+            self.outlook = OnceCell::new();
         }
     }
 
@@ -51,6 +73,35 @@ impl Pool {
         for (sum, less) in self.capacity.iter_mut().zip(tables.capacities(held)) {
             *sum -= u64::from(*less);
         }
+        for (sum, less) in self.blocks.iter_mut().zip(tables.blocks().free(held)) {
+            *sum -= less;
+        }
+    }
+
+    /// Free blocks of all GPUs together, by kind.
+    pub(crate) fn blocks(&self) -> &[u32] {
+        &self.blocks
+    }
+
+    /// The number of requests that would fill the empty GPUs.
+    pub(crate) fn longest(&self, tables: &GeometryTables) -> u32 {
+        self.requests(tables, self.gpus)
+    }
+
+    fn requests(&self, tables: &GeometryTables, gpus: u32) -> u32 {
+        let profiles = tables.geometry().profiles.iter().zip(&self.shares);
+        let mean: f64 = profiles.map(|(p, share)| share * f64::from(p.size.get())).sum();
+        let units = f64::from(gpus) * f64::from(tables.geometry().grid.get());
+        libm::ceil(units / mean.max(1.0)) as u32
+    }
+
+    /// Possible futures, at least as long as [`Pool::longest`].
+    pub(crate) fn outlook(&self, tables: &GeometryTables) -> Arc<Outlook> {
+        let outlook = self.outlook.get_or_init(|| {
+            let shares = tables.blocks().shares(&self.shares);
+            Arc::new(Outlook::new(&shares, self.requests(tables, self.reach)))
+        });
+        Arc::clone(outlook)
     }
 
     /// `(ln w - N/s, 1/s)` of one profile.
@@ -150,7 +201,6 @@ impl BoardPrices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::sync::Arc;
     use model::{PlacedProfile, catalog};
 
     /// The formula of the module, term by term, where nothing underflows.

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use model::{Geometry, GpuInstanceProfileId, Layout, PlacedProfile, SliceMask};
 
 use crate::baselines::Shapes;
+use crate::flp::Blocks;
 
 /// A class of layouts that take the same units and can be continued in the same ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +43,7 @@ pub struct GeometryTables {
     /// For each class, the units that are taken.
     masks: Vec<SliceMask>,
     shapes: Shapes,
+    blocks: Blocks,
     empty: ClassId,
 }
 
@@ -125,6 +127,7 @@ impl GeometryTables {
             worth: Vec::new(),
             masks,
             shapes: Shapes::default(),
+            blocks: Blocks::default(),
             empty: ClassId(empty),
         };
         tables.fill_capacity(classes.len());
@@ -132,6 +135,7 @@ impl GeometryTables {
         tables.freedom = ids.clone().map(|class| tables.count_freedom(class)).collect();
         tables.worth = ids.map(|class| tables.sum_worth(class)).collect();
         tables.shapes = Shapes::new(&tables);
+        tables.blocks = Blocks::new(&tables);
         tables
     }
 
@@ -244,6 +248,29 @@ impl GeometryTables {
     /// What the baselines know of the classes.
     pub(crate) const fn shapes(&self) -> &Shapes {
         &self.shapes
+    }
+
+    /// Free room as blocks.
+    pub(crate) const fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    /// The index of every part.
+    pub(crate) fn part_ids(&self) -> impl Iterator<Item = PartId> + use<> {
+        (0..self.parts.len() as u16).map(PartId)
+    }
+
+    /// The index of a part's profile in the geometry's list.
+    pub(crate) fn profile_index(&self, part: PartId) -> usize {
+        self.profile_of[usize::from(part.0)]
+    }
+
+    /// Bytes on the heap, about: what the tables cost beside the geometry itself.
+    pub fn bytes(&self) -> usize {
+        let parts = self.parts.len() * (size_of::<PlacedProfile>() + size_of::<usize>());
+        let classes = self.capacity.len() + 4 * (self.freedom.len() + self.worth.len());
+        let masks = self.masks.len() * size_of::<SliceMask>();
+        parts + 2 * self.next.len() + classes + masks + self.shapes.bytes() + self.blocks.bytes()
     }
 
     fn count_freedom(&self, class: ClassId) -> u32 {
