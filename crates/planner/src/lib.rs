@@ -16,6 +16,7 @@ pub mod census;
 pub mod choose;
 pub mod forecast;
 pub mod layout;
+pub mod pack;
 pub mod policy;
 mod rank;
 pub mod room;
