@@ -9,11 +9,11 @@ use alloc::vec::Vec;
 
 use model::{Geometry, GpuInstanceProfileId, PlacedProfile};
 
-use crate::choose::{Rank, Ranking};
 use crate::forecast::Forecast;
 use crate::policy::Policy;
+use crate::rank::{Candidate, Rank, Ranking};
 use crate::room::Standing;
-use crate::scar::{Pool, Prices};
+use crate::scar::Pool;
 use crate::tables::{ClassId, GeometryTables};
 
 /// Where a slice goes.
@@ -86,27 +86,23 @@ impl Census {
         wanted: &[Option<GpuInstanceProfileId>],
     ) -> Option<CensusChoice> {
         let tables: Vec<&GeometryTables> = self.tables.iter().map(AsRef::as_ref).collect();
-        let prices = Prices::new(&self.pools, &tables);
-        let ranking = Ranking { policy, prices: &prices };
+        let ranking = Ranking::new(policy, &self.pools, &tables);
         let mut best: Option<(Rank, PlacedProfile)> = None;
         for ((board, class), gpus) in &self.groups {
-            let (Some(profile), Some(gpu)) = (wanted.get(*board).copied().flatten(), gpus.first())
-            else {
-                continue;
-            };
-            let tables = tables[*board];
+            let Some(profile) = wanted.get(*board).copied().flatten() else { continue };
+            let next = gpus.range(policy.begin()..).next().or_else(|| gpus.first());
+            let Some(room) = next.copied() else { continue };
+            let (board, tables) = (*board, tables[*board]);
             let standing = Standing { held: *class, full: *class };
-            for id in tables.parts_of(profile) {
-                let Some(to) = tables.after(*class, id) else { continue };
-                let (cost, freedom) = ranking.of(*board, tables, standing, to);
-                let part = tables.part(id);
-                let start = part.placement.start.get();
-                let rank = Rank { evictions: 0, cost, freedom, room: *gpu, start };
+            for part in tables.parts_of(profile) {
+                let Some(to) = tables.after(*class, part) else { continue };
+                let candidate = Candidate { board, room, standing, part, to, evictions: 0 };
+                let rank = ranking.of(tables, &candidate);
                 if best.as_ref().is_none_or(|(known, _)| rank.order(known).is_lt()) {
-                    best = Some((rank, part));
+                    best = Some((rank, tables.part(part)));
                 }
             }
         }
-        best.map(|(rank, part)| CensusChoice { gpu: rank.room, part })
+        best.map(|(rank, part)| CensusChoice { gpu: rank.room(), part })
     }
 }

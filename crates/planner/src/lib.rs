@@ -11,12 +11,14 @@
 extern crate alloc;
 
 mod arrange;
+mod baselines;
 pub mod census;
 pub mod choose;
 pub mod forecast;
 pub mod layout;
 pub mod pack;
 pub mod policy;
+mod rank;
 pub mod room;
 mod scar;
 pub mod steps;

@@ -62,7 +62,7 @@ impl Pool {
 }
 
 /// Prices of one decision: what losing capacity of a profile costs, tabulated.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Prices {
     boards: Vec<BoardPrices>,
 }

@@ -1,7 +1,7 @@
 //! Everything a decision needs to know about one geometry, worked out once.
 //!
-//! Layouts that can be continued in exactly the same ways are one *class*. Classes are computed
-//! from [`Layout::admits`] alone, so that every rule of a board (overlap, maxima, engines, the
+//! Layouts that take the same units and can be continued in exactly the same ways are one *class*.
+//! Classes are computed from [`Layout::admits`] alone, so that every rule of a board (overlap, maxima, engines, the
 //! rules of Thor) is in them, whatever its grid. Must never decide legality in any other way.
 
 use alloc::collections::BTreeMap;
@@ -10,13 +10,15 @@ use alloc::vec::Vec;
 
 use model::{Geometry, GpuInstanceProfileId, Layout, PlacedProfile, SliceMask};
 
-/// A class of layouts that can be continued in the same ways.
+use crate::baselines::Shapes;
+
+/// A class of layouts that take the same units and can be continued in the same ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClassId(u16);
+pub struct ClassId(pub(crate) u16);
 
 /// A placed profile of a geometry: an index into [`GeometryTables::parts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartId(u16);
+pub struct PartId(pub(crate) u16);
 
 /// No successor.
 const NONE: u16 = u16::MAX;
@@ -37,6 +39,9 @@ pub struct GeometryTables {
     freedom: Vec<u32>,
     /// For each class, what its capacities are worth together.
     worth: Vec<u32>,
+    /// For each class, the units that are taken.
+    masks: Vec<SliceMask>,
+    shapes: Shapes,
     empty: ClassId,
 }
 
@@ -55,7 +60,7 @@ struct Builder<'a> {
     parts: &'a [PlacedProfile],
     profile_of: &'a [usize],
     seen: BTreeMap<Key, u16>,
-    classes: BTreeMap<Vec<(u16, u16)>, u16>,
+    classes: BTreeMap<(SliceMask, Vec<(u16, u16)>), u16>,
 }
 
 impl Builder<'_> {
@@ -72,7 +77,7 @@ impl Builder<'_> {
             successors.push((index as u16, class));
         }
         let fresh = self.classes.len() as u16;
-        let class = *self.classes.entry(successors).or_insert(fresh);
+        let class = *self.classes.entry((key.0, successors)).or_insert(fresh);
         self.seen.insert(key, class);
         class
     }
@@ -103,7 +108,9 @@ impl GeometryTables {
         let empty = builder.class(&Layout::empty(), (SliceMask::EMPTY, nothing));
         let classes = builder.classes;
         let mut next = alloc::vec![NONE; classes.len() * parts.len()];
-        for (successors, class) in &classes {
+        let mut masks = alloc::vec![SliceMask::EMPTY; classes.len()];
+        for ((mask, successors), class) in &classes {
+            masks[usize::from(*class)] = *mask;
             for (part, successor) in successors {
                 next[usize::from(*class) * parts.len() + usize::from(*part)] = *successor;
             }
@@ -116,12 +123,15 @@ impl GeometryTables {
             capacity: Vec::new(),
             freedom: Vec::new(),
             worth: Vec::new(),
+            masks,
+            shapes: Shapes::default(),
             empty: ClassId(empty),
         };
         tables.fill_capacity(classes.len());
         let ids = (0..classes.len() as u16).map(ClassId);
         tables.freedom = ids.clone().map(|class| tables.count_freedom(class)).collect();
         tables.worth = ids.map(|class| tables.sum_worth(class)).collect();
+        tables.shapes = Shapes::new(&tables);
         tables
     }
 
@@ -219,6 +229,21 @@ impl GeometryTables {
     /// profile is asked for; only for comparison within one geometry.
     pub fn worth(&self, class: ClassId) -> u32 {
         self.worth[usize::from(class.0)]
+    }
+
+    /// Every class, the empty GPU last.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = ClassId> + use<> {
+        (0..self.class_count() as u16).map(ClassId)
+    }
+
+    /// The grid units that the layouts of a class take.
+    pub fn mask(&self, class: ClassId) -> SliceMask {
+        self.masks[usize::from(class.0)]
+    }
+
+    /// What the baselines know of the classes.
+    pub(crate) const fn shapes(&self) -> &Shapes {
+        &self.shapes
     }
 
     fn count_freedom(&self, class: ClassId) -> u32 {

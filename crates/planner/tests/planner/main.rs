@@ -13,6 +13,8 @@ mod online;
 #[cfg(test)]
 mod pack;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod scar;
 #[cfg(test)]
 mod steps;
