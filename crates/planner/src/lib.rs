@@ -17,6 +17,7 @@ pub mod choose;
 mod flp;
 pub mod forecast;
 pub mod layout;
+pub mod pack;
 pub mod policy;
 mod rank;
 pub mod room;
