@@ -15,6 +15,7 @@ pub mod census;
 pub mod choose;
 pub mod forecast;
 pub mod layout;
+pub mod pack;
 pub mod policy;
 pub mod room;
 mod scar;

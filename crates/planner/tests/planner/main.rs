@@ -11,6 +11,8 @@ mod many;
 #[cfg(test)]
 mod online;
 #[cfg(test)]
+mod pack;
+#[cfg(test)]
 mod scar;
 #[cfg(test)]
 mod steps;

@@ -1,0 +1,3 @@
+//! Packing against brute force, against an integer program and against the layouts.
+
+mod small;
