@@ -19,6 +19,7 @@ pub mod pack;
 pub mod policy;
 pub mod room;
 mod scar;
+pub mod size;
 pub mod steps;
 pub mod tables;
 pub mod verdict;

@@ -15,6 +15,8 @@ mod pack;
 #[cfg(test)]
 mod scar;
 #[cfg(test)]
+mod size;
+#[cfg(test)]
 mod steps;
 #[cfg(test)]
 mod tables;
