@@ -22,6 +22,7 @@ pub mod policy;
 mod rank;
 pub mod room;
 mod scar;
+pub mod size;
 pub mod steps;
 pub mod tables;
 pub mod verdict;
