@@ -257,6 +257,12 @@ pub struct GpuChangeView {
     pub steps_total: u32,
     /// The step that is being done, in words.
     pub step: Option<String>,
+    /// How long that step has been under way, in ms.
+    #[serde(default)]
+    pub step_ms: Option<u64>,
+    /// Whether that step does not come back from the driver within `daemon.step_limit`.
+    #[serde(default)]
+    pub late: bool,
     /// What it waits for, in words.
     pub waits_for: Option<String>,
     /// What stands there and was not so before, in words.

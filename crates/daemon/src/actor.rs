@@ -443,6 +443,7 @@ impl Actor {
             policy: Arc::clone(&self.policy),
             warnings: self.all_warnings(),
             settings: Arc::clone(&self.settings),
+            steps: Arc::clone(&self.hands.steps),
         }
     }
 

@@ -34,6 +34,7 @@ mod sentence;
 mod serve;
 mod settings;
 mod simulated;
+mod steps;
 mod views;
 mod waiting;
 mod watch;

@@ -256,7 +256,7 @@ fn named(text: &str) -> Result<ChangeId, Failure> {
 
 /// Cancel a change
 ///
-/// A plan that is at work goes on to its end; then everything that was done is taken back.
+/// The step that is at work goes on to its end; then everything that was done is taken back.
 #[utoipa::path(
     post, path = "/v1/changes/{change}/cancel", tag = "changes", operation_id = "cancel_change",
     params(("change" = String, Path, description = "Its id", example = "C4")),
