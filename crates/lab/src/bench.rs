@@ -254,10 +254,20 @@ impl Bench {
         done.unwrap_or(Err(Return::Unknown))
     }
 
+    /// Has this thread's driver calls reach this machine, where it has several.
+    pub(crate) fn attach(&self) {
+        sim_nvml::attach_thread(Some(Arc::clone(&self.host)));
+    }
+
     /// Enables MIG everywhere, as an administrator did before migd came.
     pub fn enable_mig(&self) {
+        self.enable_mig_but(&[]);
+    }
+
+    /// Enables MIG on all GPUs but these.
+    pub(crate) fn enable_mig_but(&self, but: &[usize]) {
         self.operate(|node, _| {
-            for gpu in 0..node.gpus.len() {
+            for gpu in (0..node.gpus.len()).filter(|gpu| !but.contains(gpu)) {
                 if node.mig_capable(gpu).unwrap_or(false) {
                     node.gpus[gpu].current = MigMode::Enabled;
                     node.gpus[gpu].pending = MigMode::Enabled;
