@@ -254,11 +254,6 @@ impl Bench {
         done.unwrap_or(Err(Return::Unknown))
     }
 
-    /// Has this thread's driver calls reach this machine, where it has several.
-    pub(crate) fn attach(&self) {
-        sim_nvml::attach_thread(Some(Arc::clone(&self.host)));
-    }
-
     /// Enables MIG everywhere, as an administrator did before migd came.
     pub fn enable_mig(&self) {
         self.enable_mig_but(&[]);

@@ -12,6 +12,7 @@ use broker::{Policy, RequestSpec};
 use model::{GpuSnapshot, Millis, NodeSnapshot, PlacedProfile, Timestamp};
 use planner::Planner;
 use sim_gpu::{HostSpec, Latencies};
+use sim_nvml::{Aside, swap_thread};
 
 pub use outcome::{JobEnd, JobOutcome, Outcome, Waits, quantile};
 
@@ -126,9 +127,11 @@ pub fn replay(setting: &Setting, jobs: &[Job]) -> Result<Outcome, ReplayError> {
     let mut jobs: Vec<&Job> = jobs.iter().collect();
     jobs.sort_by_key(|job| job.asked_at);
     let begin = jobs.first().map_or(Timestamp::default(), |job| job.asked_at);
-    let mut benches = Vec::new();
+    let (mut benches, mut asides) = (Vec::new(), Vec::new());
     for site in &setting.sites {
-        benches.push(room(site, setting.policy.clone(), begin)?);
+        let room = room(site, setting.policy.clone(), begin)?;
+        benches.push(room);
+        asides.push(swap_thread(Aside::default()));
     }
     let units: Vec<u32> = benches.iter().map(|room| grid_of(&room.observed)).collect();
     let gpus: Vec<GpuSnapshot> =
@@ -143,8 +146,8 @@ pub fn replay(setting: &Setting, jobs: &[Job]) -> Result<Outcome, ReplayError> {
             });
             let daemons = benches.into_iter().zip(watch);
             let daemons =
-                daemons.map(|(room, watch)| Daemon::new(room, true, watch, Vec::new())).collect();
-            let mut nodes = Nodes::new(daemons);
+                daemons.map(|(room, watch)| Daemon::new(room, true, watch, Vec::new()));
+            let mut nodes = Nodes::new(daemons.zip(asides).collect());
             let records = play(&mut nodes, &works, term);
             (records, nodes.finish())
         }
@@ -177,7 +180,6 @@ fn play<C: Column>(column: &mut C, works: &[Work], term: Term) -> Vec<Record> {
 /// A daemon that has just started there.
 fn room(site: &Site, policy: Policy, begin: Timestamp) -> Result<Room, BenchError> {
     let bench = Bench::new(&site.spec)?;
-    bench.attach();
     bench.enable_mig_but(&site.mig_off);
     let mut room = Room::new(bench, policy, Planner::default())?;
     room.pass(begin.since(room.now));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use broker::{Activity, Metered};
 use model::{Millis, Timestamp};
+use sim_nvml::{Aside, swap_thread};
 
 use crate::play::column::{Blocked, Column, News, Trouble};
 use crate::play::daemon::{Daemon, Tally};
@@ -26,21 +27,25 @@ struct Sent {
 /// The machines. A request goes to the one with the least work outstanding: units of the grid times
 /// the time that is expected to be left, of whoever waits or runs there.
 pub(crate) struct Nodes {
-    daemons: Vec<Daemon>,
+    /// With what binds this thread to their machines.
+    daemons: Vec<(Daemon, Aside)>,
     sent: BTreeMap<usize, Sent>,
     now: Timestamp,
 }
 
 impl Nodes {
-    pub(crate) fn new(daemons: Vec<Daemon>) -> Self {
+    /// The daemons, each with its machine put aside.
+    pub(crate) fn new(daemons: Vec<(Daemon, Aside)>) -> Self {
         Self { daemons, sent: BTreeMap::new(), now: Timestamp::default() }
     }
 
     /// The end: what each daemon counted.
     pub(crate) fn finish(self) -> Vec<Tally> {
-        let each = self.daemons.into_iter().map(|daemon| {
-            daemon.room.bench.attach();
-            daemon.finish()
+        let each = self.daemons.into_iter().map(|(daemon, machine)| {
+            let other = swap_thread(machine);
+            let tally = daemon.finish();
+            swap_thread(other);
+            tally
         });
         each.collect()
     }
@@ -55,9 +60,11 @@ impl Nodes {
     }
 
     fn on<R>(&mut self, node: usize, act: impl FnOnce(&mut Daemon) -> R) -> Option<R> {
-        let daemon = self.daemons.get_mut(node)?;
-        daemon.room.bench.attach();
-        Some(act(daemon))
+        let (daemon, machine) = self.daemons.get_mut(node)?;
+        let other = swap_thread(std::mem::take(machine));
+        let done = act(daemon);
+        *machine = swap_thread(other);
+        Some(done)
     }
 
     fn of(&mut self, index: usize, act: impl FnOnce(&mut Daemon)) {
@@ -76,7 +83,7 @@ impl Column for Nodes {
     }
 
     fn due(&self, now: Timestamp) -> Option<Timestamp> {
-        self.daemons.iter().filter_map(|daemon| daemon.due(now)).min()
+        self.daemons.iter().filter_map(|(daemon, _)| daemon.due(now)).min()
     }
 
     fn ask(&mut self, index: usize, work: &Work) -> (bool, Option<Blocked>) {
@@ -102,7 +109,7 @@ impl Column for Nodes {
 
     fn trouble(&mut self, mut gpu: usize, trouble: Trouble) {
         for node in 0..self.daemons.len() {
-            let count = self.daemons[node].room.bench.gpus().len();
+            let count = self.daemons[node].0.room.bench.gpus().len();
             if gpu < count {
                 self.on(node, |daemon| daemon.trouble(gpu, trouble));
                 return;
