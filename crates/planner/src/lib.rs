@@ -14,6 +14,7 @@ mod arrange;
 mod baselines;
 pub mod census;
 pub mod choose;
+mod effects;
 mod flp;
 pub mod forecast;
 pub mod layout;
