@@ -15,6 +15,7 @@ pub mod census;
 pub mod choose;
 pub mod forecast;
 pub mod layout;
+pub mod open;
 pub mod pack;
 pub mod policy;
 pub mod room;
@@ -31,6 +32,7 @@ pub use layout::{
     Best, Calls, ComputeReport, Fate, GpuReport, Held, Impossible, InstanceReport, Missing,
     ModeReport, Obstacle, Part, Reset, Rules, Why,
 };
+pub use open::{Fleet, Opening, Relocation, Spot, Tie, plan_relocation};
 pub use policy::Policy;
 pub use room::{Hold, Occupant, Planner, Room};
 pub use steps::{PlanError, plan_grant, plan_mode, plan_retire, plan_whole};

@@ -14,6 +14,11 @@ use model::{Geometry, GpuInstanceProfileId, Layout, PlacedProfile, SliceMask};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(u16);
 
+impl ClassId {
+    /// The lowest and the highest, for ranges of ordered collections.
+    pub(crate) const ALL: core::ops::RangeInclusive<Self> = Self(0)..=Self(u16::MAX);
+}
+
 /// A placed profile of a geometry: an index into [`GeometryTables::parts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartId(u16);
@@ -169,6 +174,11 @@ impl GeometryTables {
     /// The placed profile of an index.
     pub fn part(&self, id: PartId) -> PlacedProfile {
         self.parts[usize::from(id.0)]
+    }
+
+    /// The index of a part's profile in the geometry's profiles.
+    pub fn profile_index(&self, part: PartId) -> usize {
+        self.profile_of[usize::from(part.0)]
     }
 
     /// The class after adding a part; `None` when it may not be added.
