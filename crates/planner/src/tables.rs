@@ -18,6 +18,11 @@ use crate::flp::Blocks;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub(crate) u16);
 
+impl ClassId {
+    /// The lowest and the highest, for ranges of ordered collections.
+    pub(crate) const ALL: core::ops::RangeInclusive<Self> = Self(0)..=Self(u16::MAX);
+}
+
 /// A placed profile of a geometry: an index into [`GeometryTables::parts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartId(pub(crate) u16);
@@ -196,6 +201,11 @@ impl GeometryTables {
     /// The placed profile of an index.
     pub fn part(&self, id: PartId) -> PlacedProfile {
         self.parts[usize::from(id.0)]
+    }
+
+    /// The index of a part's profile in the geometry's profiles.
+    pub fn profile_index(&self, part: PartId) -> usize {
+        self.profile_of[usize::from(part.0)]
     }
 
     /// The class after adding a part; `None` when it may not be added.
