@@ -48,11 +48,6 @@ const ALL: &[Contender] = &[
         "migd's own",
     ),
     placing(
-        Policy::Flp,
-        "forecast-lookahead packing: what leaves the next requests with the least unmet demand",
-        "migd's own",
-    ),
-    placing(
         Policy::FirstFit,
         "the first GPU with room, its lowest start",
         "what kube-scheduler's DRA allocator does: NVIDIA k8s-dra-driver-gpu, issue 932",
