@@ -3,10 +3,14 @@
 //!
 //! Must never keep anybody from trying: what the driver says counts.
 
+use api::HolderView;
+use broker::Peer;
 use host::pci::{self, PciFunction};
-use model::{GpuSnapshot, Step};
+use model::{GpuSnapshot, Step, Uid};
 
+use crate::busy::{self, BusyPlace, Scene};
 use crate::machine::Machine;
+use crate::published::Published;
 
 /// What speaks against a change of the mode of a GPU, and what to do instead; `None` if nothing does.
 pub(crate) fn against(machine: &Machine, gpu: &GpuSnapshot, needs_reset: bool) -> Option<String> {
@@ -18,18 +22,56 @@ pub(crate) fn against(machine: &Machine, gpu: &GpuSnapshot, needs_reset: bool) -
     })
 }
 
-/// What a failure of this step may come from, if it is one that changes a mode.
-pub(crate) fn behind(machine: &Machine, gpu: &GpuSnapshot, failed: &Step) -> Option<String> {
-    match failed {
-        Step::SetMigMode { .. } => against(machine, gpu, true),
-        // A reset tells by itself whose GPU it is.
-        Step::ResetGpu { .. } => {
-            let kind = machine.driver.virtualization(&gpu.uuid).ok().flatten();
-            kind.and_then(|kind| kind.against_mode_change(true)).map(str::to_owned)
-        }
-        Step::DestroyComputeInstance { .. }
-        | Step::DestroyGpuInstance { .. }
-        | Step::CreateGpuInstance { .. }
-        | Step::CreateComputeInstance { .. } => None,
+/// What a failure of this step may come from, if it is one that changes a mode: what speaks against it
+/// here, and who holds the GPU.
+pub(crate) fn behind(
+    machine: &Machine,
+    published: &Published,
+    gpu: &GpuSnapshot,
+    failed: &Step,
+) -> Option<String> {
+    if !matches!(failed, Step::SetMigMode { .. } | Step::ResetGpu { .. }) {
+        return None;
     }
+    let words: Vec<String> =
+        against(machine, gpu, true).into_iter().chain(held(machine, published, gpu)).collect();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+/// Who is in the way of a mode change or a reset, in words.
+fn held(machine: &Machine, published: &Published, gpu: &GpuSnapshot) -> Option<String> {
+    let folder = machine.simulated.as_ref().and_then(|_| machine.root.as_path().parent());
+    let invented = busy::invented(folder).unwrap_or_default();
+    // The words go into the journal, which everybody may read: no arguments of programs.
+    let by = Peer { uid: Uid::new(u32::MAX), admin: false };
+    let scene = Scene {
+        observed: &published.observed,
+        state: &published.state,
+        root: &machine.root,
+        invented: &invented,
+        by,
+    };
+    let place = BusyPlace { gpu: gpu.uuid.clone(), gpu_instance: None, compute_instance: None };
+    let found = busy::look(&scene, &place).ok()?;
+    let names: Vec<String> =
+        found.holders.iter().filter(|holder| holder.in_the_way).map(name).collect();
+    let index = gpu.index;
+    (!names.is_empty()).then(|| {
+        format!(
+            "GPU {index} is held by {}; migd ends nobody (`migctl why-busy {index}` tells what to do)",
+            names.join(", ")
+        )
+    })
+}
+
+fn name(holder: &HolderView) -> String {
+    let command = holder.command.as_deref().unwrap_or("a process");
+    let mut text = command.to_owned();
+    if let Some(pid) = holder.pid {
+        text.push_str(&format!(" (pid {pid})"));
+    }
+    if let Some(unit) = &holder.unit {
+        text.push_str(&format!(" of {unit}"));
+    }
+    text
 }

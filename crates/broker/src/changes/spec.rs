@@ -208,7 +208,7 @@ impl Change {
     }
 
     /// Whether it has units to stop that still run.
-    pub(crate) fn needs_units_stopped(&self) -> bool {
+    pub fn needs_units_stopped(&self) -> bool {
         self.units.state == UnitsState::Untouched && !self.units.names.is_empty()
     }
 
@@ -234,9 +234,7 @@ impl State {
     /// it is worth doing.
     pub fn is_given_up(&self, plan: PlanId) -> bool {
         let mut turned = self.changes.values().filter(|c| c.is_open() && c.turned.is_some());
-        let runs = |part: &GpuChange| {
-            matches!(part.progress, Progress::Running { plan: at_work, .. } if at_work == plan)
-        };
+        let runs = |part: &GpuChange| matches!(part.progress, Progress::Running { plan: at_work, .. } if at_work == plan);
         turned.any(|change| change.gpus.values().any(runs))
     }
 

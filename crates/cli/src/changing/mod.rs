@@ -219,7 +219,12 @@ async fn done(
     }
     if plan.is_blocked() && !plan.wait_idle {
         draw();
-        return Err(Failure::new("E-BLOCKED", "nothing was changed: something is in the way")
+        let why = if plan.has_obstacles() {
+            "something is in the way"
+        } else {
+            "the GPU is not in a state for that, or it is not allowed"
+        };
+        return Err(Failure::new("E-BLOCKED", format!("nothing was changed: {why}"))
             .exit(Exit::Busy)
             .hint(blocked_hint(plan)));
     }
