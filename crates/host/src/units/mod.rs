@@ -5,6 +5,7 @@
 
 pub mod halt;
 pub mod memory;
+pub mod scope;
 pub mod systemd;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use halt::{Halt, NotHalted};
 pub use memory::MemoryUnits;
+pub use scope::{ScopeError, Scopes};
 pub use systemd::SystemdUnits;
 
 /// What a unit is doing, in systemd's words.
