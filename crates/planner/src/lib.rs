@@ -13,6 +13,8 @@ extern crate alloc;
 mod arrange;
 pub mod census;
 pub mod choose;
+pub mod compact;
+pub mod defrag;
 pub mod forecast;
 pub mod layout;
 pub mod open;
@@ -27,6 +29,8 @@ pub mod verdict;
 pub use arrange::Arrangement;
 pub use census::{Census, CensusChoice};
 pub use choose::{Choice, Want};
+pub use compact::Compaction;
+pub use defrag::{NoRoom, Rearrangement};
 pub use forecast::Forecast;
 pub use layout::{
     Best, Calls, ComputeReport, Fate, GpuReport, Held, Impossible, InstanceReport, Missing,
