@@ -11,17 +11,22 @@
 extern crate alloc;
 
 mod arrange;
+mod baselines;
 pub mod census;
 pub mod choose;
 pub mod compact;
 pub mod defrag;
+mod effects;
+mod flp;
 pub mod forecast;
 pub mod layout;
 pub mod open;
 pub mod pack;
 pub mod policy;
+mod rank;
 pub mod room;
 mod scar;
+pub mod size;
 pub mod steps;
 pub mod tables;
 pub mod verdict;

@@ -13,7 +13,11 @@ mod online;
 #[cfg(test)]
 mod pack;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod scar;
+#[cfg(test)]
+mod size;
 #[cfg(test)]
 mod steps;
 #[cfg(test)]

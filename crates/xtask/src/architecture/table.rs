@@ -46,6 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "layout-file",
             "api",
             "daemon",
+            "lab",
         ],
     ),
     (
