@@ -81,6 +81,10 @@ pub fn decide(state: &mut State, world: &World<'_>, command: Command) -> Result<
             grant::plan_failed(&mut draft, plan, step, error);
             Reply::Done
         }
+        Command::PlanLate { plan, words } => {
+            changes::late(&mut draft, plan, words);
+            Reply::Done
+        }
         Command::PlanHeldUp { plan, held } => {
             grant::plan_held_up(&mut draft, plan, held);
             Reply::Done

@@ -62,6 +62,8 @@ pub struct DaemonKeys {
     pub warm_for: Millis,
     /// How long a GPU may fail to answer before its leases are ended.
     pub failing_for: Millis,
+    /// How long one step of a change may take in the driver before the change is given up.
+    pub step_limit: Millis,
     /// Whether other users may connect; `None`: only to root's daemon of the real machine.
     pub shared: Option<bool>,
     /// The socket for users; `None`: where the machine's sockets are.
@@ -79,6 +81,8 @@ impl Default for DaemonKeys {
             grace: Millis::from_secs(10),
             warm_for: Millis::from_secs(300),
             failing_for: Millis::from_secs(300),
+            // Some forty times what drivers take in public reports.
+            step_limit: Millis::from_secs(60),
             shared: None,
             socket: None,
             admin_socket: None,

@@ -122,6 +122,13 @@ pub(crate) const KEYS: &[Key] = &[
         "\"5m\"",
         "How long a GPU may fail to answer before its leases are ended.",
     ),
+    live(
+        "daemon",
+        "step_limit",
+        "\"1m\"",
+        "How long one step of a change of layout or mode may take in the driver, a reset five times as \
+         long, before the change is given up and taken back.",
+    ),
     open(
         "daemon",
         "shared",

@@ -109,6 +109,7 @@ fn daemon(section: &mut Section<'_, '_>, built_in: DaemonKeys) -> DaemonKeys {
         grace: section.get("grace", built_in.grace),
         warm_for: section.get("warm_for", built_in.warm_for),
         failing_for: section.checked("failing_for", built_in.failing_for, lasting),
+        step_limit: section.checked("step_limit", built_in.step_limit, lasting),
         shared: section.get("shared", built_in.shared),
         socket: section.get("socket", built_in.socket),
         admin_socket: section.get("admin_socket", built_in.admin_socket),

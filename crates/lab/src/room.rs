@@ -12,8 +12,8 @@ use broker::{
 };
 use executor::{Execution, Looks, Machine as _, Progress, look_or_distrust};
 use model::{
-    BootId, GpuSnapshot, GpuUuid, Health, LeaseId, NodeSnapshot, PlanId, ProcessId, Purpose,
-    Timestamp,
+    BootId, Geometry, GpuSnapshot, GpuUuid, Health, LeaseId, NodeSnapshot, PlanId, ProcessId,
+    Purpose, Timestamp,
 };
 use planner::{Forecast, Planner};
 
@@ -91,6 +91,8 @@ pub struct Room {
     /// Looks that are done and not told yet.
     pub(crate) late: Vec<(u64, GpuSnapshot)>,
     looks: Looks,
+    /// Geometries as this daemon's driver read them, and the planner's own that equal them.
+    geometries: Vec<(Arc<Geometry>, Arc<Geometry>)>,
     watched: BTreeSet<(LeaseId, ProcessId)>,
     pub(crate) alive: BTreeSet<ProcessId>,
     /// Leased slices that others destroyed, until the broker notices.
@@ -129,6 +131,7 @@ impl Room {
             inbox: VecDeque::new(),
             late: Vec::new(),
             looks: Looks::default(),
+            geometries: Vec::new(),
             watched: BTreeSet::new(),
             alive: BTreeSet::new(),
             stolen: BTreeSet::new(),
@@ -288,10 +291,11 @@ impl Room {
         }
     }
 
-    fn learn(&mut self, epoch: u64, gpu: GpuSnapshot) -> bool {
+    fn learn(&mut self, epoch: u64, mut gpu: GpuSnapshot) -> bool {
         if !self.looks.is_news(epoch, &gpu.uuid) {
             return false;
         }
+        self.learn_geometry(&mut gpu);
         match self.observed.gpus.iter_mut().find(|known| known.uuid == gpu.uuid) {
             Some(known) if *known == gpu => return false,
             Some(known) => *known = gpu,
@@ -300,13 +304,21 @@ impl Room {
                 self.observed.gpus.sort_by_key(|gpu| gpu.index);
             }
         }
-        self.learn_geometries();
         true
     }
 
-    fn learn_geometries(&mut self) {
-        for geometry in self.observed.gpus.iter().filter_map(|gpu| gpu.geometry.as_ref()) {
-            self.planner.learn(geometry);
+    /// Has the planner learn the geometry of a GPU, and puts the planner's own in its place, so that
+    /// later comparisons are done by address: every driver reads one of its own.
+    fn learn_geometry(&mut self, gpu: &mut GpuSnapshot) {
+        let Some(read) = gpu.geometry.as_mut() else { return };
+        if let Some((_, known)) = self.geometries.iter().find(|(seen, _)| Arc::ptr_eq(seen, read)) {
+            *read = Arc::clone(known);
+            return;
+        }
+        self.planner.learn(read);
+        if let Some(known) = self.planner.known(read) {
+            self.geometries.push((Arc::clone(read), Arc::clone(known)));
+            *read = Arc::clone(known);
         }
     }
 
@@ -385,7 +397,7 @@ impl Room {
     }
 
     /// The step that the next act does, if it does one.
-    fn next_step(&self, at: usize) -> Option<model::Step> {
+    pub(crate) fn next_step(&self, at: usize) -> Option<model::Step> {
         let running = &self.running[at];
         let done = self.state.plans.get(&running.execution.id())?.done.len();
         running.execution.has_begun().then(|| running.execution.plan().steps.get(done).cloned())?
@@ -564,6 +576,7 @@ impl Room {
         self.late.clear();
         self.watched.clear();
         self.looks = Looks::default();
+        self.geometries.clear();
         self.disk_full = false;
         self.forecast = Forecast::unknown();
         self.bench.reopen()?;
@@ -638,13 +651,13 @@ impl Room {
                 gpus.extend(self.bench.driver().gpu_snapshot(&gpu));
             }
         }
+        gpus.iter_mut().for_each(|gpu| self.learn_geometry(gpu));
         self.observed = NodeSnapshot {
             taken_at: self.now,
             driver_version: versions.driver,
             cuda_version: versions.cuda,
             gpus,
         };
-        self.learn_geometries();
         let (version, boot) = ("0.1.0".to_owned(), self.boot_id());
         self.inbox.push_back(Letter::Own(Command::Started { version, boot, numbers_from: 1 }));
         self.work();
@@ -677,7 +690,8 @@ impl Room {
             if self.hung.contains(&gpu) || !self.looks.is_news(epoch, &gpu) {
                 continue;
             }
-            let Ok(seen) = self.bench.driver().gpu_snapshot(&gpu) else { continue };
+            let Ok(mut seen) = self.bench.driver().gpu_snapshot(&gpu) else { continue };
+            self.learn_geometry(&mut seen);
             if self.observed.gpu(&gpu) != Some(&seen) {
                 news = true;
                 self.inbox.push_back(Letter::Observed(epoch, Box::new(seen)));

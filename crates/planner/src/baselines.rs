@@ -34,6 +34,11 @@ impl Shapes {
         }
     }
 
+    /// Bytes on the heap.
+    pub(crate) fn bytes(&self) -> usize {
+        4 * (4 * self.free_units.len() + self.preference.len())
+    }
+
     /// Grid units that nothing lies on.
     pub(crate) fn free_units(&self, class: ClassId) -> u32 {
         self.free_units[usize::from(class.0)]
@@ -99,7 +104,6 @@ fn preference(tables: &GeometryTables) -> Vec<u32> {
         let to = tables.after(tables.empty(), part);
         to.map_or(0, |class| freedom(tables, class))
     };
-    let ids = (0..tables.parts().len() as u16).map(PartId);
     let before = |part: PartId| {
         let of = tables.part(part);
         let better = tables.parts_of(of.profile).filter(|other| {
@@ -108,5 +112,5 @@ fn preference(tables: &GeometryTables) -> Vec<u32> {
         });
         better.count() as u32
     };
-    ids.map(before).collect()
+    tables.part_ids().map(before).collect()
 }

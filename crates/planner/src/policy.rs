@@ -14,6 +14,9 @@ pub enum Policy {
     /// Scarcity-weighted capacity loss: what costs the fleet least of what it is short of.
     #[default]
     Scar,
+    /// Forecast-lookahead packing: what leaves the next requests with the least unmet demand, by size,
+    /// over many lengths of "next"; between equals what SCAR says.
+    Flp,
     /// The first GPU with room, its lowest start. What kube-scheduler's allocator of dynamic
     /// resources does (NVIDIA k8s-dra-driver-gpu, issue 932); kept for comparison.
     FirstFit,
@@ -41,8 +44,9 @@ pub enum Policy {
 
 impl Policy {
     /// Every policy, round robin beginning with the first GPU.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Scar,
+        Self::Flp,
         Self::FirstFit,
         Self::RoundRobin { next: 0 },
         Self::BestFit,
@@ -56,6 +60,7 @@ impl Policy {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scar => "scar",
+            Self::Flp => "flp",
             Self::FirstFit => "first-fit",
             Self::RoundRobin { .. } => "round-robin",
             Self::BestFit => "best-fit",
@@ -78,6 +83,7 @@ impl Policy {
         match self {
             Self::RoundRobin { .. } => Self::RoundRobin { next: gpu + 1 },
             Self::Scar
+            | Self::Flp
             | Self::FirstFit
             | Self::BestFit
             | Self::BestIndex
@@ -92,6 +98,7 @@ impl Policy {
         match self {
             Self::RoundRobin { next } => next,
             Self::Scar
+            | Self::Flp
             | Self::FirstFit
             | Self::BestFit
             | Self::BestIndex

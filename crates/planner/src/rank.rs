@@ -4,6 +4,7 @@
 
 use core::cmp::Ordering;
 
+use crate::flp::Lookahead;
 use crate::policy::Policy;
 use crate::room::Standing;
 use crate::scar::{Pool, Prices};
@@ -68,14 +69,16 @@ pub(crate) struct Ranking {
     policy: Policy,
     /// Empty where the policy needs none.
     prices: Prices,
+    lookahead: Option<Lookahead>,
 }
 
 impl Ranking {
     /// For fleets counted in pools, one per board.
     pub(crate) fn new(policy: Policy, pools: &[Pool], tables: &[&GeometryTables]) -> Self {
-        let priced = policy == Policy::Scar;
+        let priced = matches!(policy, Policy::Scar | Policy::Flp);
         let prices = if priced { Prices::new(pools, tables) } else { Prices::default() };
-        Self { policy, prices }
+        let lookahead = (policy == Policy::Flp).then(|| Lookahead::new(pools, tables));
+        Self { policy, prices, lookahead }
     }
 
     pub(crate) fn of(&self, tables: &GeometryTables, candidate: &Candidate) -> Rank {
@@ -89,10 +92,15 @@ impl Ranking {
         let Candidate { board, standing, part, to, .. } = *candidate;
         let (from, shapes) = (standing.held, tables.shapes());
         let fullest = || (tables.freedom(from), tables.freedom(standing.full));
-        let price = || self.prices.cost(board, tables, from, to);
+        let price = || self.prices.cost(board, tables, from, part);
         let plain = Score::default();
         match self.policy {
             Policy::Scar => Score { cost: price(), fullness: fullest(), ..plain },
+            Policy::Flp => {
+                let ahead = self.lookahead.as_ref();
+                let cost = ahead.map_or(0.0, |ahead| ahead.cost(board, tables, from, part));
+                Score { cost, price: price(), fullness: fullest(), ..plain }
+            }
             Policy::FirstFit | Policy::RoundRobin { .. } => plain,
             Policy::BestFit => {
                 let left = tables.freedom(from);

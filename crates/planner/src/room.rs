@@ -162,12 +162,21 @@ impl Planner {
         tables
     }
 
+    /// The known geometry that equals this one: whoever keeps that instead has every later
+    /// comparison done by address.
+    pub fn known(&self, geometry: &Arc<Geometry>) -> Option<&Arc<Geometry>> {
+        self.entry(geometry).map(|(known, _)| known)
+    }
+
     fn find(&self, geometry: &Arc<Geometry>) -> Option<Arc<GeometryTables>> {
+        self.entry(geometry).map(|(_, tables)| Arc::clone(tables))
+    }
+
+    fn entry(&self, geometry: &Arc<Geometry>) -> Option<&(Arc<Geometry>, Arc<GeometryTables>)> {
         let same =
             |(known, _): &&(Arc<Geometry>, Arc<GeometryTables>)| Arc::ptr_eq(known, geometry);
         let equal = |(known, _): &&(Arc<Geometry>, Arc<GeometryTables>)| known == geometry;
-        let found = self.known.iter().find(same).or_else(|| self.known.iter().find(equal));
-        found.map(|(_, tables)| Arc::clone(tables))
+        self.known.iter().find(same).or_else(|| self.known.iter().find(equal))
     }
 
     /// The tables of `geometry`, built on the spot where they are not known.

@@ -110,10 +110,11 @@ impl Call {
         &self.version.value
     }
 
-    /// Who calls: the process that initialised NVML, or a child that it forked since.
+    /// Who calls: the process that initialised NVML, or a child that it forked since. A host in
+    /// memory is the one thread's that attached to it.
     pub(crate) fn caller(&self) -> Caller {
         let caller = self.session.caller;
-        if caller.process.pid == std::process::id() {
+        if self.session.host.is_in_memory() || caller.process.pid == std::process::id() {
             caller
         } else {
             Caller { process: process::this(), ..caller }

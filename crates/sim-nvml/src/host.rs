@@ -266,7 +266,12 @@ impl SimHost {
 
     /// Whether it keeps a log of mutating calls.
     pub(crate) const fn keeps_log(&self) -> bool {
-        matches!(self.state, State::Shared(_))
+        !self.is_in_memory()
+    }
+
+    /// Whether it is one thread's alone, without a folder.
+    pub(crate) const fn is_in_memory(&self) -> bool {
+        matches!(self.state, State::Private(_))
     }
 
     /// Waits until no other slow call works on the GPU, as the driver serialises them. In memory
@@ -281,8 +286,11 @@ impl SimHost {
     /// Whether `node` holds sessions or contexts of a process that died. Processes on a host in
     /// memory end when their inventor says so.
     pub(crate) fn has_dead(&self, node: &Node) -> bool {
+        if self.is_in_memory() {
+            return false;
+        }
         let clients = clients(node);
-        matches!(self.state, State::Shared(_)) && process::living(&clients).len() < clients.len()
+        process::living(&clients).len() < clients.len()
     }
 
     /// Changes the state by an operation that the simulated driver may refuse.

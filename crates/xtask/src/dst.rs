@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use lab::dst::{Coverage, Outcome, Script, Violation, run as run_script, shrink};
+use lab::dst::{Coverage, Outcome, Script, TAIL, Violation, run as run_script, shrink};
 
 const USAGE: &str = "\
 usage: cargo xtask dst [OPTIONS]
@@ -23,6 +23,8 @@ usage: cargo xtask dst [OPTIONS]
   --without LIST    leave these acts out (3,7-9); with --seed
   --threads N       work on so many seeds at once (default: the number of processors)
   --no-shrink       do not shrink a failing seed
+  --tail N          show so many of the newest events of a failing seed (default 16)
+  --progress N      say how far it is every N seconds
   --from N          the first seed (default 1)
 ";
 
@@ -38,6 +40,8 @@ struct Options {
     without: BTreeSet<u64>,
     threads: usize,
     shrink: bool,
+    tail: usize,
+    progress: Option<Duration>,
 }
 
 /// Runs a campaign as its options say; the exit status is 1 if a law is broken, or if something that
@@ -59,8 +63,10 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<Exi
     let campaign = Campaign::default();
     let begun = Instant::now();
     std::thread::scope(|scope| {
-        for _ in 0..options.threads {
-            scope.spawn(|| campaign.work(&options, begun));
+        let workers: Vec<_> =
+            (0..options.threads).map(|_| scope.spawn(|| campaign.work(&options, begun))).collect();
+        if let Some(every) = options.progress {
+            campaign.tell_progress(begun, every, || workers.iter().all(|w| w.is_finished()));
         }
     });
     campaign.report(&options, begun.elapsed())
@@ -77,6 +83,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<O
         without: BTreeSet::new(),
         threads: processors,
         shrink: true,
+        tail: TAIL,
+        progress: None,
     };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} wants a value"));
@@ -100,6 +108,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<O
             "--acts" => options.acts = value()?.parse()?,
             "--without" => options.without = numbers(&value()?)?,
             "--threads" => options.threads = value()?.parse::<usize>()?.max(1),
+            "--tail" => options.tail = value()?.parse()?,
+            "--progress" => {
+                options.progress = Some(Duration::from_secs(value()?.parse::<u64>()?.max(1)));
+            }
             "--no-shrink" => options.shrink = false,
             "--help" | "-h" => return Ok(None),
             other => bail!("`{other}` is no option of dst"),
@@ -158,7 +170,7 @@ impl Campaign {
                 return;
             }
             let script = Script { seed, acts: options.acts, without: options.without.clone() };
-            let Outcome { events, coverage, violation } = run_script(&script);
+            let Outcome { events, coverage, violation } = run_script(&script, options.tail);
             self.events.fetch_add(events, Ordering::Relaxed);
             self.seeds.fetch_add(1, Ordering::Relaxed);
             if let Ok(mut all) = self.coverage.lock() {
@@ -170,6 +182,27 @@ impl Campaign {
                     failed.get_or_insert((script, violation));
                 }
             }
+        }
+    }
+
+    /// Says how far the campaign is until it is over.
+    fn tell_progress(&self, begun: Instant, every: Duration, is_over: impl Fn() -> bool) {
+        let mut next = begun + every;
+        while !is_over() {
+            std::thread::sleep(Duration::from_millis(200));
+            if Instant::now() < next {
+                continue;
+            }
+            next += every;
+            let (events, seeds) =
+                (self.events.load(Ordering::Relaxed), self.seeds.load(Ordering::Relaxed));
+            let line = format!(
+                "{:>6.0} s: {events} events of {seeds} seeds\n",
+                begun.elapsed().as_secs_f64()
+            );
+            let mut out = io::stdout().lock();
+            // A campaign is not given up because nobody listens.
+            let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
         }
     }
 
@@ -221,7 +254,7 @@ fn tell(
     if options.shrink {
         writeln!(out, "seed {} breaks a law; shrinking it", script.seed)?;
         smallest = shrink(script, &violation.law, SHRINKING_RUNS);
-        if let Some(found) = run_script(&smallest).violation {
+        if let Some(found) = run_script(&smallest, options.tail).violation {
             shown = *found;
         }
     }

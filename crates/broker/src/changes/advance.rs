@@ -246,6 +246,14 @@ pub(crate) fn units_started(draft: &mut Draft<'_>, change: ChangeId, trouble: Ve
     }
 }
 
+/// A step of a plan does not come back from the driver. The change is given up: its other GPUs are taken
+/// back at once, this one when the step has come back or a new daemon has taken over.
+pub(crate) fn late(draft: &mut Draft<'_>, plan: PlanId, words: String) {
+    let Some((change, _)) = settle::of_plan(draft, plan) else { return };
+    turn(draft, change, Turn::Failed(words));
+    advance(draft);
+}
+
 /// An administrator cancels a change.
 pub(crate) fn cancel(draft: &mut Draft<'_>, id: ChangeId, by: Peer) -> Result<Reply, Refusal> {
     if !by.admin {

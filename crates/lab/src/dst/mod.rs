@@ -50,7 +50,7 @@ pub struct Violation {
     pub act: u64,
     /// After how many events.
     pub event: u64,
-    /// The newest events, oldest first.
+    /// The newest events, oldest first, each with the act and the time it came of.
     pub tail: Vec<String>,
 }
 
@@ -65,12 +65,12 @@ pub struct Outcome {
     pub violation: Option<Box<Violation>>,
 }
 
-/// How many of the newest events a violation shows.
-const TAIL: usize = 16;
+/// How many of the newest events a violation shows, if nobody says how many.
+pub const TAIL: usize = 16;
 
-/// Runs a script to its end or to the first broken law.
-pub fn run(script: &Script) -> Outcome {
-    let mut world = match World::new(script.seed) {
+/// Runs a script to its end or to the first broken law, of which the `tail` newest events are shown.
+pub fn run(script: &Script, tail: usize) -> Outcome {
+    let mut world = match World::new(script.seed, tail) {
         Ok(world) => world,
         Err(error) => return unbuilt(error.to_string()),
     };
@@ -81,6 +81,7 @@ pub fn run(script: &Script) -> Outcome {
             world.act(act)?;
         }
         at = script.acts;
+        world.at = at;
         world.drain()
     }));
     let broken = match ran {
@@ -90,8 +91,12 @@ pub fn run(script: &Script) -> Outcome {
     };
     let event = world.room.events;
     let violation = broken.map(|(law, text)| {
-        let tail = world.room.journal.iter().rev().take(TAIL).rev();
-        let tail = tail.map(|stamped| format!("{:?}", stamped.event)).collect();
+        world.take_note();
+        let tail = world
+            .newest
+            .iter()
+            .map(|(act, at, event)| format!("act {act} at {} ms: {event:?}", at.as_millis()));
+        let tail = tail.collect();
         Box::new(Violation { law, text, act: at, event, tail })
     });
     Outcome { events: event, coverage: world.coverage, violation }

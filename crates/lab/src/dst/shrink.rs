@@ -2,14 +2,14 @@
 //!
 //! Must never return a script that does not break it.
 
-use super::{Script, run};
+use super::{Script, TAIL, run};
 
 /// Leaves out as many acts as can be while the same law is broken, within so many runs.
 pub fn shrink(script: &Script, law: &str, most_runs: u32) -> Script {
     let mut left = most_runs;
     let mut breaks = |candidate: &Script| {
         left = left.saturating_sub(1);
-        let violation = run(candidate).violation;
+        let violation = run(candidate, TAIL).violation;
         let same = violation.as_ref().is_some_and(|found| found.law == law);
         (same.then(|| violation.map_or(0, |found| found.act)), left == 0)
     };

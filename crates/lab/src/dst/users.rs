@@ -26,13 +26,12 @@ impl World {
         let Some(spec) = self.wish() else { return };
         let immediate = spec.patience == Patience::Immediate;
         let uid = spec.uid;
-        let asked = format!("{spec:?}");
-        match self.room.ask(Command::Request(spec)) {
+        match self.room.ask(Command::Request(spec.clone())) {
             Ok(Reply::Lease(lease)) => {
                 self.acknowledged.insert(lease, uid);
             }
             Ok(Reply::Done | Reply::Booking(_) | Reply::Change(_)) => {
-                self.break_law("a request is answered with its lease", asked);
+                self.break_law("a request is answered with its lease", format!("{spec:?}"));
             }
             Err(NotDone::DiskFull) => {}
             Err(NotDone::Refused(refusal)) => {
@@ -49,7 +48,8 @@ impl World {
                     _ => false,
                 };
                 if !fair {
-                    self.break_law("a fair request is not refused", format!("{refusal}: {asked}"));
+                    let text = format!("{refusal}: {spec:?}");
+                    self.break_law("a fair request is not refused", text);
                 }
             }
         }
@@ -194,15 +194,14 @@ impl World {
 
     /// What must succeed while the lease is as it was; it may have ended by what lay in the inbox.
     fn expect(&mut self, command: Command) {
-        let asked = format!("{command:?}");
-        match self.room.ask(command) {
+        match self.room.ask(command.clone()) {
             Ok(_)
             | Err(
                 NotDone::DiskFull
                 | NotDone::Refused(Refusal::NoSuchLease(_) | Refusal::WrongPhase { .. }),
             ) => {}
             Err(NotDone::Refused(refusal)) => {
-                self.break_law("a holder may do what is his", format!("{refusal}: {asked}"));
+                self.break_law("a holder may do what is his", format!("{refusal}: {command:?}"));
             }
         }
     }

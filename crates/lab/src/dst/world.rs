@@ -2,7 +2,7 @@
 //!
 //! Must never act otherwise than by the chance of the act's own number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use broker::{Event, Lease, Policy};
 use model::{LeaseId, Millis, Timestamp, Uid};
@@ -21,6 +21,12 @@ pub(super) type Act = Result<(), Broken>;
 #[derive(Debug)]
 pub(crate) struct World {
     seed: u64,
+    /// The act under way.
+    pub(super) at: u64,
+    /// The newest events, each with its act and its time.
+    pub(super) newest: VecDeque<(u64, Timestamp, Event)>,
+    /// How many of them are kept.
+    tail: usize,
     pub(crate) room: Room,
     pub(crate) chance: Chance,
     pub(crate) course: Course,
@@ -38,7 +44,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Result<Self, BenchError> {
+    pub(crate) fn new(seed: u64, tail: usize) -> Result<Self, BenchError> {
         let mut chance = Chance::new(seed, u64::MAX);
         let (machine, course) = Course::of(&mut chance);
         let mut policy =
@@ -53,6 +59,9 @@ impl World {
         profiles.dedup();
         let mut world = Self {
             seed,
+            at: 0,
+            newest: VecDeque::new(),
+            tail,
             room,
             chance,
             course,
@@ -70,6 +79,7 @@ impl World {
 
     /// One act, and then every law.
     pub(crate) fn act(&mut self, act: u64) -> Act {
+        self.at = act;
         self.chance = Chance::new(self.seed, act);
         match self.chance.below(100) {
             0..=11 => self.request(),
@@ -107,6 +117,10 @@ impl World {
             if let Event::Ended { lease, .. } = &event {
                 self.acknowledged.remove(lease);
             }
+            if self.newest.len() >= self.tail {
+                self.newest.pop_front();
+            }
+            self.newest.push_back((self.at, self.room.now, event));
         }
     }
 

@@ -17,6 +17,8 @@ mod policies;
 #[cfg(test)]
 mod scar;
 #[cfg(test)]
+mod size;
+#[cfg(test)]
 mod steps;
 #[cfg(test)]
 mod tables;

@@ -75,7 +75,9 @@ fn judged(policy: Policy, gpus: &[Units], profile: u32) -> Option<(usize, u8)> {
                     let (run, left) = (longest_run(after) as i64, places_left(after) as i64);
                     [fullness, room, -run, -left, turn]
                 }
-                Policy::Scar | Policy::BestFit => unreachable!("not a published rule"),
+                Policy::Scar | Policy::Flp | Policy::BestFit => {
+                    unreachable!("not a published rule")
+                }
             };
             if best.is_none_or(|(known, _)| key < known) {
                 best = Some((key, (number, *start)));

@@ -2,6 +2,18 @@
 //!
 //! Must never be asked about a board whose shapes are not those of the eight-unit grid.
 
+use broker::RequestSpec;
+use model::{Geometry, NodeSnapshot};
+
+use super::work::answer;
+
+/// The geometry of every GPU of a machine, if they are all of one board.
+pub(crate) fn one_geometry(observed: &NodeSnapshot) -> Option<&Geometry> {
+    let mut all = observed.gpus.iter().map(|gpu| gpu.geometry.as_deref());
+    let first = all.next()??;
+    all.all(|other| other == Some(first)).then_some(first)
+}
+
 /// How many of each are wanted: 7g, 4g, 3g, 2g, 1g.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Sizes {
@@ -9,6 +21,19 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
+    /// What a request asks for, more; `None` if this board is not of the shape, or the profile not
+    /// one of the five.
+    pub(crate) fn with(mut self, spec: &RequestSpec, geometry: &Geometry) -> Option<Self> {
+        let profile = answer(&spec.wanted, geometry)?;
+        let (slices, size) = (profile.name.slices, profile.size.get());
+        let known = matches!((slices, size), (1, 1) | (2, 2) | (3 | 4, 4) | (7, 8));
+        if geometry.grid.get() != 8 || !known || !profile.name.attributes.is_plain() {
+            return None;
+        }
+        self.add(slices, spec.count);
+        Some(self)
+    }
+
     /// So many more with so many compute slices.
     pub(crate) const fn add(&mut self, slices: u8, count: u32) {
         let index = match slices {

@@ -8,29 +8,63 @@ use std::collections::BTreeMap;
 
 use broker::event::Event;
 use broker::{
-    Activity, EndReason, GrantedSlice, Holder, Metered, Patience, Policy, RequestSpec, SliceKey,
-    State, Wanted, World,
+    Activity, EndReason, GrantedSlice, Metered, Patience, Policy, RequestSpec, SliceKey, State,
+    Wanted, World,
 };
 use model::{
-    ComputeInstanceId, GpuInstanceId, LeaseId, MigUuid, NodeSnapshot, PlacedProfile,
-    ProfileSelector, Timestamp,
+    ComputeInstanceId, GpuInstanceId, GpuInstanceProfile, GpuInstanceProfileId, LeaseId, MemoryMib,
+    MigUuid, NodeSnapshot, PlacedProfile, ProfileSelector, Timestamp,
 };
 use planner::{Forecast, Hold, Occupant, Planner, Room, Verdict, Want};
 
 use super::column::{Blocked, Column, News, Trouble, Why};
-use super::daemon::spec_of;
-use super::packing::Sizes;
-use super::work::{Work, units};
+use super::packing::{Sizes, one_geometry};
+use super::work::{Work, answer};
 
-/// Compute slices of the parts of one GPU, largest first.
-pub(crate) type Pattern = &'static [u8];
+/// What a profile takes, or is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    id: GpuInstanceProfileId,
+    units: u32,
+    slices: u32,
+    plain: bool,
+    memory: MemoryMib,
+}
+
+impl Shape {
+    fn of(profile: &GpuInstanceProfile) -> Self {
+        Self {
+            id: profile.id,
+            units: u32::from(profile.size.get()),
+            slices: u32::from(profile.name.slices),
+            plain: profile.name.attributes.is_plain(),
+            memory: profile.memory,
+        }
+    }
+
+    /// How many slices of another shape a part of this one holds.
+    fn holds(&self, other: &Self) -> u32 {
+        if self.id == other.id {
+            return 1;
+        }
+        let by_size = (self.units / other.units.max(1)).min(self.slices / other.slices.max(1));
+        if other.plain { by_size } else { 0 }
+    }
+}
 
 #[derive(Debug, Clone)]
 struct Part {
     gpu: usize,
-    slices: u8,
+    shape: Shape,
     granted: GrantedSlice,
     used_by: Option<usize>,
+}
+
+/// A request, and what it wants of each GPU.
+#[derive(Debug, Clone)]
+struct Asked {
+    spec: RequestSpec,
+    each: Vec<Option<Shape>>,
 }
 
 /// The machine and who waits.
@@ -43,28 +77,31 @@ pub(crate) struct Fixed<'a> {
     ill: Vec<usize>,
     now: Timestamp,
     /// Requests and leases that are not over.
-    live: BTreeMap<usize, (LeaseId, RequestSpec, u8)>,
+    live: BTreeMap<usize, (LeaseId, Asked)>,
     by_lease: BTreeMap<LeaseId, usize>,
+    /// Whether what the layout never holds is refused, and not left to wait.
+    refuses: bool,
     next: u64,
     news: Vec<(usize, News)>,
     stale: bool,
 }
 
 impl<'a> Fixed<'a> {
-    /// The machine cut as the patterns say, one for each GPU; `None` if a pattern is no layout.
+    /// The machine cut as the layouts say, one for each GPU; `None` if a profile is none of its
+    /// GPU's.
     pub(crate) fn new(
         observed: &'a NodeSnapshot,
         policy: &'a Policy,
         planner: &'a Planner,
-        patterns: &[Pattern],
+        layouts: &[Vec<PlacedProfile>],
+        refuses: bool,
     ) -> Option<Self> {
         let mut parts = Vec::new();
-        for (gpu, pattern) in patterns.iter().enumerate() {
-            for (number, (slices, part)) in
-                layout(observed, planner, gpu, pattern)?.iter().enumerate()
-            {
-                let key =
-                    SliceKey { gpu: observed.gpus[gpu].uuid.clone(), placement: part.placement };
+        for (gpu, layout) in layouts.iter().enumerate() {
+            let seen = observed.gpus.get(gpu)?;
+            for (number, part) in layout.iter().enumerate() {
+                let shape = Shape::of(seen.geometry.as_deref()?.profile(part.profile)?);
+                let key = SliceKey { gpu: seen.uuid.clone(), placement: part.placement };
                 let granted = GrantedSlice {
                     key,
                     profile: part.profile,
@@ -72,7 +109,7 @@ impl<'a> Fixed<'a> {
                     compute_instance: ComputeInstanceId::new(0),
                     uuid: MigUuid::new(format!("MIG-{gpu}-{number}")),
                 };
-                parts.push(Part { gpu, slices: *slices, granted, used_by: None });
+                parts.push(Part { gpu, shape, granted, used_by: None });
             }
         }
         Some(Self {
@@ -82,9 +119,10 @@ impl<'a> Fixed<'a> {
             state: State::default(),
             parts,
             ill: Vec::new(),
-            now: super::work::MONDAY,
+            now: Timestamp::default(),
             live: BTreeMap::new(),
             by_lease: BTreeMap::new(),
+            refuses,
             next: 1,
             news: Vec::new(),
             stale: false,
@@ -96,12 +134,12 @@ impl<'a> Fixed<'a> {
     }
 
     fn waits(&self, index: usize) -> bool {
-        let lease = self.live.get(&index).and_then(|(id, ..)| self.state.lease(*id));
+        let lease = self.live.get(&index).and_then(|(id, _)| self.state.lease(*id));
         lease.is_some_and(|lease| lease.granted_at.is_none())
     }
 
     fn end(&mut self, index: usize, reason: EndReason) {
-        let Some((lease, ..)) = self.live.remove(&index) else { return };
+        let Some((lease, _)) = self.live.remove(&index) else { return };
         self.by_lease.remove(&lease);
         let found = self.state.lease(lease);
         let receipt =
@@ -114,21 +152,20 @@ impl<'a> Fixed<'a> {
     }
 
     /// The slices a request gets now: one that holds all of it, the smallest, or several.
-    fn place(&self, slices: u8, count: u32) -> Option<Vec<usize>> {
-        let free = |part: &&usize| {
-            let part = &self.parts[**part];
-            part.used_by.is_none() && !self.ill.contains(&part.gpu)
-        };
-        let all: Vec<usize> = (0..self.parts.len()).collect();
-        let mut fitting: Vec<(u32, usize)> = all
+    fn place(&self, asked: &Asked) -> Option<Vec<usize>> {
+        let count = asked.spec.count;
+        let free = self
+            .parts
             .iter()
-            .filter(free)
-            .map(|part| (holds(self.parts[*part].slices, slices), *part))
+            .enumerate()
+            .filter(|(_, part)| part.used_by.is_none() && !self.ill.contains(&part.gpu));
+        let mut fitting: Vec<(u32, usize)> = free
+            .filter_map(|(at, part)| Some((part.shape.holds(asked.each[part.gpu].as_ref()?), at)))
             .filter(|(holds, _)| *holds > 0)
             .collect();
         fitting.sort_by_key(|(_, part)| {
-            let slices = self.parts[*part].slices;
-            (units(slices), slices, *part)
+            let shape = &self.parts[*part].shape;
+            (shape.units, shape.slices, *part)
         });
         if let Some((_, part)) = fitting.iter().find(|(holds, _)| *holds >= count) {
             return Some(vec![*part]);
@@ -146,13 +183,10 @@ impl<'a> Fixed<'a> {
 
     fn is_over_cap(&self, tenant: &model::Tenant, parts: &[usize]) -> bool {
         let Some(cap) = self.policy.tenant(tenant).cap.memory else { return false };
-        let memory = |part: &Part| {
-            let geometry = self.observed.gpus[part.gpu].geometry.as_deref();
-            geometry.and_then(|g| g.profile(part.granted.profile)).map_or(0, |p| p.memory.get())
-        };
+        let memory = |part: &Part| part.shape.memory.get();
         let has = |part: &&Part| {
             let user = part.used_by.and_then(|index| self.live.get(&index));
-            user.is_some_and(|(_, spec, _)| spec.tenant == *tenant)
+            user.is_some_and(|(_, asked)| asked.spec.tenant == *tenant)
         };
         let held: u64 = self.parts.iter().filter(has).map(memory).sum();
         held + parts.iter().map(|part| memory(&self.parts[*part])).sum::<u64>() > cap.get()
@@ -170,13 +204,13 @@ impl<'a> Fixed<'a> {
         };
         for lease in broker::queue(&self.state, &world) {
             let Some(index) = self.by_lease.get(&lease).copied() else { continue };
-            let Some((_, spec, slices)) = self.live.get(&index) else { continue };
-            let Some(parts) = self.place(*slices, spec.count) else { continue };
-            if self.is_over_cap(&spec.tenant, &parts) {
+            let Some((_, asked)) = self.live.get(&index) else { continue };
+            let Some(parts) = self.place(asked) else { continue };
+            if self.is_over_cap(&asked.spec.tenant, &parts) {
                 continue;
             }
             let granted = parts.iter().map(|part| self.parts[*part].granted.clone()).collect();
-            let held = parts.iter().map(|part| units(self.parts[*part].slices)).sum();
+            let held = parts.iter().map(|part| self.parts[*part].shape.units).sum();
             for part in parts {
                 self.parts[part].used_by = Some(index);
             }
@@ -186,14 +220,13 @@ impl<'a> Fixed<'a> {
     }
 
     /// Whether what nobody has could be cut such that a request fits.
-    fn fits_idle_room(&self, slices: u8, count: u32) -> bool {
+    fn fits_idle_room(&self, asked: &Asked) -> bool {
         let mut wanted = Vec::new();
         let rooms: Vec<Room> = (0..self.observed.gpus.len())
             .filter_map(|gpu| {
                 let seen = &self.observed.gpus[gpu];
                 let geometry = seen.geometry.clone()?;
-                let select = geometry.select(&ProfileSelector::Slices(slices));
-                wanted.push(select.ok().map(|profile| profile.id));
+                wanted.push(asked.each[gpu].map(|shape| shape.id));
                 let held = self.parts.iter().filter(|p| p.gpu == gpu && p.used_by.is_some());
                 let occupants = held.map(|part| Occupant {
                     part: PlacedProfile {
@@ -211,55 +244,44 @@ impl<'a> Fixed<'a> {
                 })
             })
             .collect();
-        self.planner.could_ever_fit(&rooms, &Want::of(wanted), count) == Verdict::Now
+        self.planner.could_ever_fit(&rooms, &Want::of(wanted), asked.spec.count) == Verdict::Now
     }
 
-    fn fits_anyhow(&self, slices: u8, count: u32) -> bool {
-        let mut sizes = Sizes::default();
-        sizes.add(slices, count);
-        for (index, (_, spec, slices)) in &self.live {
+    fn fits_anyhow(&self, asked: &Asked) -> Option<bool> {
+        let geometry = one_geometry(self.observed)?;
+        let mut sizes = Sizes::default().with(&asked.spec, geometry)?;
+        for (index, (_, other)) in &self.live {
             if !self.waits(*index) {
-                sizes.add(*slices, spec.count);
+                sizes = sizes.with(&other.spec, geometry)?;
             }
         }
-        sizes.fit_on((self.observed.gpus.len() - self.ill.len()) as u32)
+        Some(sizes.fit_on((self.observed.gpus.len() - self.ill.len()) as u32))
     }
-}
 
-/// How many slices of one size a part holds.
-const fn holds(part: u8, slices: u8) -> u32 {
-    let (by_memory, by_compute) = (units(part) / units(slices), part / slices);
-    if by_memory < by_compute as u32 { by_memory } else { by_compute as u32 }
-}
-
-/// Places for the parts of a pattern.
-fn layout(
-    observed: &NodeSnapshot,
-    planner: &Planner,
-    gpu: usize,
-    pattern: Pattern,
-) -> Option<Vec<(u8, PlacedProfile)>> {
-    let geometry = observed.gpus.get(gpu)?.geometry.as_ref()?;
-    let tables = planner.tables(geometry);
-    let mut ways = vec![(tables.empty(), Vec::new())];
-    for slices in pattern {
-        let profile = geometry.select(&ProfileSelector::Slices(*slices)).ok()?.id;
-        ways = ways
+    /// Whether the layout has enough that answers a request, whoever has it now.
+    fn could_ever(&self, asked: &Asked) -> bool {
+        let each = self
+            .parts
             .iter()
-            .flat_map(|(class, parts)| {
-                let tables = &tables;
-                tables.parts_of(profile).filter_map(move |part| {
-                    let next = tables.after(*class, part)?;
-                    let mut parts: Vec<(u8, PlacedProfile)> = parts.clone();
-                    parts.push((*slices, tables.part(part)));
-                    Some((next, parts))
-                })
-            })
-            .collect();
-        ways.sort_by_key(|(class, _)| *class);
-        ways.dedup_by_key(|(class, _)| *class);
+            .filter_map(|part| Some(part.shape.holds(asked.each[part.gpu].as_ref()?)));
+        each.sum::<u32>() >= asked.spec.count
     }
-    ways.into_iter().next().map(|(_, parts)| parts)
+
+    /// What a request wants of each GPU. A whole GPU is the largest slice there is.
+    fn asked(&self, mut spec: RequestSpec) -> Asked {
+        let each = self.observed.gpus.iter().map(|gpu| {
+            let meant = spec.gpu.matches(gpu);
+            let geometry = gpu.geometry.as_deref().filter(|_| meant)?;
+            answer(&spec.wanted, geometry).map(Shape::of)
+        });
+        let each: Vec<Option<Shape>> = each.collect();
+        if spec.wanted == Wanted::WholeGpu
+            && let Some(shape) = each.iter().flatten().next()
+        {
+            spec.wanted = Wanted::Profile(ProfileSelector::Id(shape.id));
+        }
+        Asked { spec, each }
+    }
 }
 
 impl Column for Fixed<'_> {
@@ -292,28 +314,29 @@ impl Column for Fixed<'_> {
     }
 
     fn ask(&mut self, index: usize, work: &Work) -> (bool, Option<Blocked>) {
-        let holder = Holder::Token { life: model::Millis::new(u64::MAX / 4) };
-        let mut spec = spec_of(work, holder, true);
-        if spec.wanted == Wanted::WholeGpu {
-            spec.wanted = Wanted::Profile(ProfileSelector::Slices(7));
-        }
+        let mut spec = work.spec.clone();
         let rules = self.policy.tenant(&spec.tenant);
         spec.time = spec.time.or(rules.default_time);
         spec.expect = spec.expect.or(rules.default_expect);
         self.serve_if_stale();
-        let place = self.place(work.slices, work.count);
+        let asked = self.asked(spec);
+        let spec = asked.spec.clone();
+        if self.refuses && !self.could_ever(&asked) {
+            return (false, None);
+        }
+        let place = self.place(&asked);
         let cap = place.as_ref().is_some_and(|parts| self.is_over_cap(&spec.tenant, parts));
         let blocked = (cap || place.is_none()).then(|| Blocked {
             cap,
-            idle_room: self.fits_idle_room(work.slices, work.count),
-            packing: self.fits_anyhow(work.slices, work.count),
+            idle_room: self.fits_idle_room(&asked),
+            packing: self.fits_anyhow(&asked),
         });
         if blocked.is_some() && spec.patience == Patience::Immediate {
             return (false, blocked);
         }
         let lease = LeaseId::new(self.next);
         self.next += 1;
-        self.live.insert(index, (lease, spec.clone(), work.slices));
+        self.live.insert(index, (lease, asked));
         self.by_lease.insert(lease, index);
         self.apply(&Event::Requested { lease, spec, counts_as: None });
         self.stale = true;

@@ -1,6 +1,12 @@
-//! Lets people live through their week: they ask, work, idle, leave, come back and ask again.
+//! Lets people live through their time: they ask, work, idle, leave, come back and ask again.
 //!
 //! Must never treat one column otherwise than another.
+
+pub(crate) mod column;
+pub(crate) mod daemon;
+pub(crate) mod fixed;
+pub(crate) mod packing;
+pub(crate) mod work;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,14 +14,17 @@ use std::collections::BinaryHeap;
 use broker::{Activity, Metered, Patience};
 use model::{Millis, Timestamp};
 
-use super::column::{Blocked, Column, News, Trouble, Why};
-use super::work::{Course, DEFAULT_TIME, HOUR, MINUTE, MONDAY, Work};
+use column::{Blocked, Column, News, Trouble, Why};
+use work::{Course, Work};
 
-/// Work that can be stopped is saved so often.
-const SAVED_EVERY: u64 = HOUR;
+/// Work that can be stopped is saved so often: each hour.
+const SAVED_EVERY: u64 = 3_600_000;
 
 /// How long it takes people to notice that their job was stopped, and to submit it again.
-const NOTICED_AFTER: Millis = Millis::new(MINUTE);
+const NOTICED_AFTER: Millis = Millis::from_secs(60);
+
+/// How long something that waits is left waiting when nobody runs or comes any more.
+const HOPELESS_AFTER: Millis = Millis::from_secs(2 * 3600);
 
 /// Where the fingerprint begins (FNV-1a).
 const SEED: u64 = 0xCBF2_9CE4_8422_2325;
@@ -43,7 +52,7 @@ enum Stands {
 /// What became of a piece of work in the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
-    /// The week ended before.
+    /// The time was over before.
     #[default]
     Unfinished,
     Done,
@@ -55,12 +64,14 @@ pub(crate) enum Fate {
     TakenBack,
 }
 
-/// What is known of a piece of work when the week is over.
+/// What is known of a piece of work when the time is over.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Record {
     pub(crate) fate: Fate,
     /// Whether it ever had its slices.
     pub(crate) served: bool,
+    /// From when to when it had them, oldest first.
+    pub(crate) stints: Vec<(Timestamp, Timestamp)>,
     /// Waiting before the first grant.
     pub(crate) first_wait: u64,
     /// All its waiting.
@@ -98,7 +109,17 @@ struct Own {
     record: Record,
 }
 
-/// A week under way.
+/// From when to when people live.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Term {
+    pub(crate) begin: Timestamp,
+    /// `None`: until nobody waits, runs or comes any more, but those who wait for nothing.
+    pub(crate) end: Option<Timestamp>,
+    /// The hard limit of leases whose owners name none.
+    pub(crate) default_time: Millis,
+}
+
+/// People's time under way.
 pub(crate) struct Play<'a, C> {
     pub(crate) column: &'a mut C,
     works: &'a [Work],
@@ -106,7 +127,9 @@ pub(crate) struct Play<'a, C> {
     own: Vec<Own>,
     acts: BinaryHeap<Reverse<(Timestamp, Act)>>,
     now: Timestamp,
-    end: Timestamp,
+    term: Term,
+    /// Since when nothing will be done by anybody.
+    still_since: Option<Timestamp>,
     /// Tells apart what was asked: each first request as it was made.
     fingerprint: u64,
 }
@@ -116,7 +139,7 @@ impl<'a, C: Column> Play<'a, C> {
         column: &'a mut C,
         works: &'a [Work],
         troubles: &'a [(Timestamp, usize, Trouble)],
-        end: Timestamp,
+        term: Term,
     ) -> Self {
         let asks = works.iter().enumerate().map(|(index, work)| (work.asked_at, Act::Ask(index)));
         let ills = troubles.iter().enumerate().map(|(index, ill)| (ill.0, Act::Trouble(index)));
@@ -132,16 +155,18 @@ impl<'a, C: Column> Play<'a, C> {
         });
         let own = own.collect();
         let acts = asks.chain(ills).map(Reverse).collect();
-        Self { column, works, troubles, own, acts, now: MONDAY, end, fingerprint: SEED }
+        let (now, still_since) = (term.begin, None);
+        Self { column, works, troubles, own, acts, now, term, still_since, fingerprint: SEED }
     }
 
-    /// Until the week is over; what became of each piece of work, and a number that tells what was
+    /// Until the time is over; what became of each piece of work, and a number that tells what was
     /// asked for from anything else.
     pub(crate) fn run(mut self) -> (Vec<Record>, u64) {
         loop {
             let act = self.acts.peek().map(|Reverse((at, _))| *at);
             let next = [act, self.column.due(self.now)].into_iter().flatten().min();
-            let Some(next) = next.filter(|at| *at < self.end) else { break };
+            let in_time = |at: &Timestamp| self.term.end.is_none_or(|end| *at < end);
+            let Some(next) = next.filter(in_time).filter(|_| !self.is_hopeless()) else { break };
             if next > self.now {
                 self.now = next;
                 self.column.pass(next);
@@ -156,7 +181,7 @@ impl<'a, C: Column> Play<'a, C> {
                 self.hear();
             }
         }
-        self.now = self.end;
+        self.now = self.term.end.unwrap_or(self.now);
         for index in 0..self.own.len() {
             match self.own[index].stands {
                 Stands::Waiting(_) => self.stop_waiting(index),
@@ -165,6 +190,17 @@ impl<'a, C: Column> Play<'a, C> {
             }
         }
         (self.own.into_iter().map(|own| own.record).collect(), self.fingerprint)
+    }
+
+    /// Whether everything is over where time has no end, or will never be.
+    fn is_hopeless(&mut self) -> bool {
+        if self.term.end.is_some() || !self.acts.is_empty() {
+            self.still_since = None;
+            return false;
+        }
+        let since = *self.still_since.get_or_insert(self.now);
+        let over = self.own.iter().all(|own| own.stands == Stands::Over);
+        over || self.now.since(since) >= HOPELESS_AFTER
     }
 
     fn later(&mut self, at: Timestamp, act: Act) {
@@ -300,7 +336,7 @@ impl<'a, C: Column> Play<'a, C> {
         if let Some(since) = own.busy_since.take() {
             let span = self.now.since(since).get();
             own.busy += span;
-            own.record.used += span * u64::from(self.works[index].units());
+            own.record.used += span * u64::from(self.works[index].units);
         }
     }
 
@@ -335,6 +371,7 @@ impl<'a, C: Column> Play<'a, C> {
         let own = &mut self.own[index];
         let Stands::Running(since) = own.stands else { return };
         own.record.held += self.now.since(since).get() * u64::from(own.held);
+        own.record.stints.push((since, self.now));
     }
 
     /// What of the work of this lease is saved, if it saves itself so often.
@@ -343,7 +380,7 @@ impl<'a, C: Column> Play<'a, C> {
         if matches!(self.works[index].course, Course::Labour(_)) {
             let kept = every.map_or(0, |every| own.busy / every * every);
             own.saved += kept;
-            own.record.lost += (own.busy - kept) * u64::from(self.works[index].units());
+            own.record.lost += (own.busy - kept) * u64::from(self.works[index].units);
         }
     }
 
@@ -354,8 +391,9 @@ impl<'a, C: Column> Play<'a, C> {
         let own = &mut self.own[index];
         let Stands::Running(since) = own.stands else { return };
         let Course::Present { leaves, .. } = &work.course else { return };
-        let limit = since.plus(work.time.unwrap_or(DEFAULT_TIME));
-        let until = again.or(*leaves).unwrap_or(limit).min(limit).min(self.end);
+        let limit = since.plus(work.spec.time.unwrap_or(self.term.default_time));
+        let until = again.or(*leaves).unwrap_or(limit).min(limit);
+        let until = self.term.end.map_or(until, |end| until.min(end));
         own.record.taken_back += until.since(self.now).get() * u64::from(own.held);
     }
 
@@ -397,11 +435,11 @@ impl<'a, C: Column> Play<'a, C> {
             own.back = true;
             return self.later(at.max(now.plus(NOTICED_AFTER)), Act::Ask(index));
         }
-        if matches!(why, Why::TimeLimit | Why::WaitExpired) || work.patience == Patience::Immediate
-        {
+        let will_not_wait = work.spec.patience == Patience::Immediate;
+        if matches!(why, Why::TimeLimit | Why::WaitExpired) || will_not_wait {
             return self.over(index, Fate::CutOff);
         }
-        self.save(index, work.preemptible.then_some(SAVED_EVERY));
+        self.save(index, work.spec.terms.preemptible.then_some(SAVED_EVERY));
         let own = &mut self.own[index];
         own.stands = Stands::Away;
         own.attempt += 1;

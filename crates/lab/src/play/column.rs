@@ -1,4 +1,4 @@
-//! What serves the week: a daemon with its machine, or a fixed layout.
+//! What serves people: a daemon with its machine, or something to compare it with.
 //!
 //! Must never know what people do with their slices, but what they tell.
 
@@ -48,8 +48,8 @@ pub(crate) struct Blocked {
     /// The room that nobody has could be cut such that it fits.
     pub(crate) idle_room: bool,
     /// All that people asked for and have, and this, would fit on the healthy GPUs if everybody
-    /// lay elsewhere.
-    pub(crate) packing: bool,
+    /// lay elsewhere; `None` where that cannot be told.
+    pub(crate) packing: Option<bool>,
 }
 
 /// Serves requests.

@@ -5,19 +5,16 @@
 use std::collections::BTreeMap;
 
 use broker::{
-    Activity, Command, EndReason, Event, GpuSelector, Holder, IdleRule, Lease, Metered,
-    NoticeReason, Peer, Phase, Reply, RequestSpec, SliceUse, StartEstimate, Terms, Wanted,
+    Activity, Command, EndReason, Event, Holder, Lease, Metered, NoticeReason, Peer, Phase, Reply,
+    RequestSpec, SliceUse, StartEstimate, Wanted,
 };
-use model::{
-    GpuUuid, Health, LeaseId, Millis, PlanId, ProcessId, ProfileSelector, Step, Tenant, Timestamp,
-    Uid,
-};
+use model::{GpuUuid, Health, LeaseId, Millis, PlanId, ProcessId, Step, Timestamp};
 use planner::{Room as Space, Verdict, Want};
-use sim_gpu::{GpuHealth, RecoveryAction};
+use sim_gpu::{GpuHealth, Latencies, RecoveryAction};
 
 use super::column::{Blocked, Column, News, Trouble, Why};
-use super::packing::Sizes;
-use super::work::{Kind, TENANTS, Work, units};
+use super::packing::{Sizes, one_geometry};
+use super::work::{Work, answer};
 use crate::bench::Origin;
 use crate::dst::laws;
 use crate::processes::Habits;
@@ -37,36 +34,18 @@ const MOST_ACTS: usize = 20_000;
 /// How many of the last of them are shown if it has not.
 const SHOWN: usize = 200;
 
-/// A request as a piece of work makes it. `stops` is whether it may be stopped for others.
-pub(crate) fn spec_of(work: &Work, holder: Holder, stops: bool) -> RequestSpec {
-    let wanted = match work.kind {
-        Kind::WholeGpu => Wanted::WholeGpu,
-        Kind::Notebook | Kind::Batch | Kind::Replica | Kind::Test => {
-            Wanted::Profile(ProfileSelector::Slices(work.slices))
-        }
-    };
-    let replica = work.kind == Kind::Replica;
-    RequestSpec {
-        tenant: Tenant::new(TENANTS[work.tenant]),
-        uid: Uid::new(work.uid),
-        wanted,
-        count: work.count,
-        gpu: GpuSelector::Any,
-        time: work.time,
-        expect: work.expect,
-        patience: work.patience,
-        name: work.name.clone(),
-        holder,
-        command: None,
-        terms: Terms {
-            priority: work.priority,
-            idle: if replica { IdleRule::Never } else { IdleRule::Tenant },
-            preemptible: stops && work.preemptible,
-            restartable: stops && work.restartable,
-            linger: replica.then(|| Millis::from_secs(600)),
-            ..Terms::default()
-        },
-    }
+/// How the daemon is watched, and how fast its driver is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    /// Whether the laws are checked after every act, and not at the end alone.
+    pub(crate) every_act: bool,
+    /// How long driver calls take.
+    pub(crate) latencies: Latencies,
+}
+
+impl Watch {
+    /// Driver calls take no time; the laws are checked after every act.
+    pub(crate) const CLOSELY: Self = Self { every_act: true, latencies: Latencies::ZERO };
 }
 
 /// What the daemon did, in numbers.
@@ -89,6 +68,27 @@ pub(crate) struct Tally {
     pub(crate) promises: Vec<Promise>,
 }
 
+impl Tally {
+    /// Both together.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.made += other.made;
+        self.destroyed += other.destroyed;
+        self.plans_failed += other.plans_failed;
+        self.preempted += other.preempted;
+        self.moved += other.moved;
+        self.reserved += other.reserved;
+        self.warned += other.warned;
+        self.reclaimed += other.reclaimed;
+        self.events += other.events;
+        self.acts += other.acts;
+        self.crashes += other.crashes;
+        self.laws_checked += other.laws_checked;
+        self.violations.extend(other.violations);
+        self.promises.extend(other.promises);
+        self
+    }
+}
+
 /// What a request was told when it began to wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Promise {
@@ -103,9 +103,6 @@ struct Live {
     index: usize,
     client: ProcessId,
     commands: Vec<ProcessId>,
-    slices: u8,
-    count: u32,
-    whole: bool,
     promise: Option<Promise>,
     seen: Option<(Activity, Metered)>,
     gone: bool,
@@ -116,6 +113,7 @@ pub(crate) struct Daemon {
     pub(crate) room: Room,
     /// Whether people agree to be stopped for others.
     stops: bool,
+    watch: Watch,
     crashes: Vec<Timestamp>,
     live: BTreeMap<LeaseId, Live>,
     by_work: BTreeMap<usize, LeaseId>,
@@ -132,13 +130,14 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn new(room: Room, stops: bool, mut crashes: Vec<Timestamp>) -> Self {
+    pub(crate) fn new(room: Room, stops: bool, watch: Watch, mut crashes: Vec<Timestamp>) -> Self {
         crashes.reverse();
         let looked = room.now;
         let tally = Tally::default();
         Self {
             room,
             stops,
+            watch,
             crashes,
             live: BTreeMap::new(),
             by_work: BTreeMap::new(),
@@ -190,7 +189,8 @@ impl Daemon {
             } else if let Some(at) =
                 (0..self.room.running.len()).find(|at| self.room.may_advance(*at))
             {
-                self.room.advance(at, None, Origin::Ours);
+                let takes = self.takes(at);
+                self.room.advance(at, takes, Origin::Ours);
                 self.tally.acts += 1;
                 // The worst moment: a driver call was made and its record was not.
                 if self.crashes.last().is_some_and(|at| *at <= self.room.now)
@@ -206,11 +206,27 @@ impl Daemon {
                 last.extend(self.room.fresh.iter().map(|event| format!("{event:?}")));
             }
             self.hear();
-            self.check();
+            if self.watch.every_act {
+                self.check();
+            }
         }
         let text = "L6: what is left alone comes to rest: these events repeat themselves:\n  ";
         self.tally.violations.push(format!("{text}{}", last.join("\n  ")));
         self.restless = true;
+    }
+
+    /// How long the driver call takes that a plan makes next, if it makes one that takes time.
+    fn takes(&self, at: usize) -> Option<Millis> {
+        let latencies = &self.watch.latencies;
+        let span = match self.room.next_step(at)? {
+            Step::CreateGpuInstance { .. } => latencies.create_gpu_instance,
+            Step::DestroyGpuInstance { .. } => latencies.destroy_gpu_instance,
+            Step::CreateComputeInstance { .. } => latencies.create_compute_instance,
+            Step::DestroyComputeInstance { .. } => latencies.destroy_compute_instance,
+            Step::SetMigMode { .. } => latencies.set_mig_mode,
+            Step::ResetGpu { .. } => latencies.reset,
+        };
+        (span.get() > 0).then_some(span)
     }
 
     fn crash(&mut self) {
@@ -295,6 +311,8 @@ impl Daemon {
     fn granted(&mut self, id: LeaseId) {
         let now = self.room.now;
         let Some(lease) = self.room.state.lease(id) else { return };
+        let sizes = lease.slices.iter().map(|slice| u32::from(slice.key.placement.size.get()));
+        let held = sizes.sum::<u32>() + lease.whole.iter().map(|gpu| self.grid(gpu)).sum::<u32>();
         let Some(live) = self.live.get_mut(&id) else { return };
         if let Some(mut promise) = live.promise.take() {
             promise.started = Some(now);
@@ -306,7 +324,6 @@ impl Daemon {
             .filter_map(|slice| Some((index(&slice.key.gpu)?, Some(slice.gpu_instance))))
             .collect();
         on.extend(lease.whole.iter().filter_map(|gpu| Some((index(gpu)?, None))));
-        let held = if live.whole { 8 } else { units(live.slices) * live.count };
         let work = live.index;
         let by = Peer { uid: lease.spec.uid, admin: false };
         let habits = Habits { listed: true, dies_of: Some(broker::Stage::Term) };
@@ -316,6 +333,12 @@ impl Daemon {
             self.room.tell(Command::Attach { lease: id, by, command: process });
         }
         self.news.push((work, News::Granted(held)));
+    }
+
+    /// Units of a GPU's grid.
+    fn grid(&self, gpu: &GpuUuid) -> u32 {
+        let geometry = self.room.observed.gpu(gpu).and_then(|seen| seen.geometry.as_deref());
+        geometry.map_or(8, |geometry| u32::from(geometry.grid.get()))
     }
 
     /// The processes of a lease leave its slices.
@@ -370,61 +393,60 @@ impl Daemon {
     }
 
     /// The room that nobody has, whoever it is kept for, and whether a request fits there.
-    fn fits_idle_room(&self, work: &Work) -> bool {
-        let state = &self.room.state;
-        if work.kind == Kind::WholeGpu {
-            return self.room.observed.gpus.iter().any(|gpu| {
+    fn fits_idle_room(&self, spec: &RequestSpec) -> bool {
+        let (state, observed) = (&self.room.state, &self.room.observed);
+        let meant = |gpu: &GpuUuid| observed.gpu(gpu).is_some_and(|seen| spec.gpu.matches(seen));
+        if spec.wanted == Wanted::WholeGpu {
+            let free = observed.gpus.iter().filter(|gpu| {
                 gpu.health == Health::Ok
+                    && meant(&gpu.uuid)
                     && !state.quarantine.contains_key(&gpu.uuid)
                     && state.leases.values().all(|lease| !lease.is_on(&gpu.uuid))
                     && state.plans.values().all(|open| open.gpus().all(|on| *on != gpu.uuid))
             });
+            return free.count() >= spec.count as usize;
         }
-        let rooms: Vec<Space> = broker::rooms(state, &self.room.observed);
+        let rooms: Vec<Space> = broker::rooms(state, observed);
         let select = |room: &Space| {
-            let selector = ProfileSelector::Slices(work.slices);
-            room.geometry.select(&selector).ok().map(|profile| profile.id)
+            let profile = spec.wanted.on(&room.geometry).ok().filter(|_| meant(&room.gpu));
+            profile.map(|profile| profile.id)
         };
-        let want = Want::of(rooms.iter().map(select).collect());
-        self.room.planner.could_ever_fit(&rooms, &want, work.count) == Verdict::Now
+        let profiles = rooms.iter().map(select).collect();
+        let want = Want { profiles, arrangement: spec.terms.arrangement.into() };
+        self.room.planner.could_ever_fit(&rooms, &want, spec.count) == Verdict::Now
     }
 
-    fn fits_anyhow(&self, work: &Work) -> bool {
-        let mut sizes = Sizes::default();
-        sizes.add(work.slices, work.count);
+    fn fits_anyhow(&self, spec: &RequestSpec) -> Option<bool> {
+        let geometry = one_geometry(&self.room.observed)?;
+        let mut sizes = Sizes::default().with(spec, geometry)?;
         for (id, live) in &self.live {
             let lease = self.room.state.lease(*id);
-            if lease.is_some_and(|lease| lease.phase != Phase::Queued) && !live.gone {
-                sizes.add(if live.whole { 7 } else { live.slices }, live.count);
+            if let Some(lease) = lease.filter(|lease| lease.phase != Phase::Queued && !live.gone) {
+                sizes = sizes.with(&lease.spec, geometry)?;
             }
         }
-        sizes.fit_on((self.room.bench.gpus().len() - self.ill.len()) as u32)
+        Some(sizes.fit_on((self.room.bench.gpus().len() - self.ill.len()) as u32))
     }
 
     /// Whether the tenant's cap alone keeps a request waiting.
-    fn is_over_cap(&self, work: &Work) -> bool {
-        let tenant = Tenant::new(TENANTS[work.tenant]);
-        let Some(cap) = self.room.policy.tenant(&tenant).cap.memory else { return false };
+    fn is_over_cap(&self, spec: &RequestSpec) -> bool {
+        let Some(cap) = self.room.policy.tenant(&spec.tenant).cap.memory else { return false };
         let state = &self.room.state;
-        let memory = |slices: u8| {
-            let geometry = self.room.observed.gpus.iter().find_map(|gpu| gpu.geometry.as_deref());
-            let found = geometry.and_then(|g| g.select(&ProfileSelector::Slices(slices)).ok());
-            found.map_or(0, |profile| profile.memory.get())
+        let geometry = self.room.observed.gpus.iter().find_map(|gpu| gpu.geometry.as_deref());
+        let of = |spec: &RequestSpec| {
+            let profile = geometry.and_then(|geometry| answer(&spec.wanted, geometry));
+            profile.map_or(0, |profile| profile.memory.get()) * u64::from(spec.count)
         };
-        let of = |live: &Live| memory(live.slices) * u64::from(live.count);
-        let has = |id: &LeaseId| {
-            let held = |lease: &&Lease| lease.spec.tenant == tenant && lease.phase != Phase::Queued;
-            state.lease(*id).as_ref().is_some_and(held)
-        };
-        let held: u64 = self.live.iter().filter(|(id, _)| has(id)).map(|(_, live)| of(live)).sum();
-        held + memory(work.slices) * u64::from(work.count) > cap.get()
+        let has = |lease: &&Lease| lease.spec.tenant == spec.tenant && lease.phase != Phase::Queued;
+        let leases = self.live.keys().filter_map(|id| state.lease(*id)).filter(has);
+        leases.map(|lease| of(&lease.spec)).sum::<u64>() + of(spec) > cap.get()
     }
 
-    fn blocked(&self, work: &Work) -> Blocked {
+    fn blocked(&self, spec: &RequestSpec) -> Blocked {
         Blocked {
-            cap: self.is_over_cap(work),
-            idle_room: self.fits_idle_room(work),
-            packing: self.fits_anyhow(work),
+            cap: self.is_over_cap(spec),
+            idle_room: self.fits_idle_room(spec),
+            packing: self.fits_anyhow(spec),
         }
     }
 
@@ -482,6 +504,7 @@ impl Column for Daemon {
         let state = &self.room.state;
         let waiting = state.queue().next().is_some();
         let mut due = vec![Some(now.plus(if waiting { TICKS.0 } else { TICKS.1 }))];
+        due.extend(self.room.running.iter().map(|running| Some(running.stuck_until)));
         for lease in state.leases.values() {
             due.extend(self.due_of(lease, now));
         }
@@ -498,7 +521,10 @@ impl Column for Daemon {
     fn ask(&mut self, index: usize, work: &Work) -> (bool, Option<Blocked>) {
         let client = self.room.new_process();
         let boot = self.room.boot_id();
-        let mut spec = spec_of(work, Holder::Process { boot, client, command: None }, self.stops);
+        let holder = Holder::Process { boot, client, command: None };
+        let mut spec = RequestSpec { holder, ..work.spec.clone() };
+        spec.terms.preemptible &= self.stops;
+        spec.terms.restartable &= self.stops;
         if let Some(name) = &spec.name {
             let taken =
                 self.room.state.leases.values().any(|lease| lease.spec.name.as_ref() == Some(name));
@@ -507,7 +533,7 @@ impl Column for Daemon {
                 spec.name = Some(format!("{name}-again{}", self.again));
             }
         }
-        let blocked = self.blocked(work);
+        let blocked = self.blocked(&spec);
         match self.room.ask(Command::Request(spec)) {
             Ok(Reply::Lease(lease)) => {
                 self.live.insert(
@@ -516,9 +542,6 @@ impl Column for Daemon {
                         index,
                         client,
                         commands: Vec::new(),
-                        slices: work.slices,
-                        count: work.count,
-                        whole: work.kind == Kind::WholeGpu,
                         promise: None,
                         seen: None,
                         gone: false,
