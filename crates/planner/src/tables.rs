@@ -293,11 +293,6 @@ impl GeometryTables {
         (0..self.parts.len() as u16).map(PartId)
     }
 
-    /// The index of a part's profile in the geometry's list.
-    pub(crate) fn profile_index(&self, part: PartId) -> usize {
-        self.profile_of[usize::from(part.0)]
-    }
-
     /// Bytes on the heap, about: what the tables cost beside the geometry itself.
     pub fn bytes(&self) -> usize {
         let parts = self.parts.len() * (size_of::<PlacedProfile>() + size_of::<usize>());
