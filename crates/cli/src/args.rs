@@ -141,6 +141,7 @@ pub(crate) enum Command {
     Daemon(verbs::daemon::DaemonArgs),
     Config(verbs::config::ConfigArgs),
     Uninstall(verbs::uninstall::UninstallArgs),
+    Lab(verbs::lab::LabArgs),
     Sim(SimArgs),
     Completions(verbs::completions::CompletionsArgs),
     #[command(hide = true)]

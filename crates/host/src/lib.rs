@@ -6,7 +6,6 @@
 //! needed.
 
 pub mod access;
-pub mod bus;
 pub mod cdi;
 pub mod cgroup;
 pub mod cgroups;

@@ -14,9 +14,11 @@ mod arrange;
 mod baselines;
 pub mod census;
 pub mod choose;
+mod effects;
 mod flp;
 pub mod forecast;
 pub mod layout;
+pub mod open;
 pub mod pack;
 pub mod policy;
 mod rank;
@@ -35,6 +37,7 @@ pub use layout::{
     Best, Calls, ComputeReport, Fate, GpuReport, Held, Impossible, InstanceReport, Missing,
     ModeReport, Obstacle, Part, Reset, Rules, Why,
 };
+pub use open::{Fleet, Opening, Relocation, Spot, Tie, plan_relocation};
 pub use policy::Policy;
 pub use room::{Hold, Occupant, Planner, Room};
 pub use steps::{PlanError, plan_grant, plan_mode, plan_retire, plan_whole};

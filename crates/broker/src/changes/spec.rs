@@ -220,9 +220,14 @@ impl Change {
 }
 
 impl State {
-    /// The change that is open on a GPU.
+    /// The change that has something to do on a GPU. One that is taken back has not, where the GPU is as
+    /// before: another of its GPUs may hang, and nobody knows for how long.
     pub fn change_on(&self, gpu: &GpuUuid) -> Option<&Change> {
-        self.changes.values().find(|change| change.is_open() && change.gpus.contains_key(gpu))
+        let concerns = |change: &&Change| {
+            let part = change.gpus.get(gpu);
+            change.is_open() && part.is_some_and(|part| part.progress != Progress::Undone)
+        };
+        self.changes.values().find(concerns)
     }
 
     /// Whether a plan at work does something for a change that is being taken back: no further step of

@@ -302,6 +302,40 @@ fn a_cancelled_change_is_taken_back_once_its_plan_has_ended() {
     assert!(matches!(refused, Err(Refusal::Change(ChangeRefusal::Over { .. }))), "{refused:?}");
 }
 
+/// A step on one GPU does not come back: the other GPU is as before and back in use at once, the one that
+/// hangs when the step has come back, and nothing more of its plan is done.
+#[test]
+fn a_step_that_does_not_come_back_holds_up_its_own_gpu_alone() {
+    let mut rig = Rig::new(&["a30", "a30"]);
+    let wanted = [("2g.12gb", Some(0)), ("2g.12gb", Some(2))];
+    let parts = [0, 1].map(|at| rig.part(&uuid(at), rig.exactly(&uuid(at), &wanted)));
+    let id = rig.change(Rig::change_of_gpus(parts.to_vec())).unwrap();
+    let plan = rig.running[0].id;
+    rig.advance(0, Advance::Well);
+    rig.advance(0, Advance::Well);
+    // The other one is done.
+    while rig.the(id).gpus[&uuid(1)].progress != Progress::Done {
+        rig.advance(1, Advance::Well);
+    }
+    let words = String::from("GPU 0: \"create 2g.12gb at 2:2\" does not come back");
+    rig.command(Command::PlanLate { plan, words: words.clone() }).unwrap();
+    while rig.running.len() > 1 {
+        rig.advance(1, Advance::Well);
+    }
+    assert_eq!(rig.the(id).turned, Some(Turn::Failed(words.clone())));
+    assert_eq!(rig.the(id).gpus[&uuid(1)].progress, Progress::Undone);
+    assert!(rig.names(1).is_empty());
+    assert!(rig.the(id).is_open() && rig.state.is_given_up(plan));
+    assert!(rig.state.change_on(&uuid(0)).is_some() && rig.state.change_on(&uuid(1)).is_none());
+    // Heard of again, it makes no difference.
+    rig.command(Command::PlanLate { plan, words }).unwrap();
+    let lease = rig.request(rig.spec(1000, "4g.24gb")).unwrap();
+    assert!(rig.state.plans.values().any(|open| open.gpus().any(|gpu| *gpu == uuid(1))), "{lease}");
+    rig.run_out();
+    assert_eq!(rig.the(id).gpus[&uuid(0)].progress, Progress::Undone);
+    assert!(!rig.the(id).is_open() && rig.names(0).is_empty());
+}
+
 #[test]
 fn it_waits_for_what_is_in_the_way_and_does_what_is_free_now() {
     let mut rig = Rig::new(&["a100-sxm4-40gb", "a30"]);

@@ -28,6 +28,7 @@ pub(crate) mod gpus;
 pub(crate) mod held;
 pub(crate) mod history;
 pub(crate) mod instances;
+pub(crate) mod lab;
 pub(crate) mod lease;
 pub(crate) mod man;
 pub(crate) mod mode;
@@ -102,6 +103,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Daemon(args) => daemon::run(context, &args),
         Command::Config(args) => config::run(context, &args),
         Command::Uninstall(args) => uninstall::run(context, &args),
+        Command::Lab(args) => lab::run(context, args),
         Command::Sim(args) => crate::sim::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
         Command::Held(args) => held::run(context, &args),

@@ -49,10 +49,9 @@ pub(super) async fn plan(
     caller.admin()?;
     let configured = app.picture().settings.config.mode.stop_clients.clone();
     let allowed = planning::allowed(&body.allow, &configured).map_err(not_planned)?;
-    let simulated = app.simulated.clone();
     let made = tokio::task::spawn_blocking(move || {
         let halting = Halting::look(app.machine.units.as_ref(), &allowed);
-        planning::document(&app.picture(), simulated, body, &halting)
+        planning::document(&app.picture(), &app.machine, body, &halting)
     });
     let made = made.await.map_err(|_| Failure::internal("the planning broke down"))?;
     made.map(Json).map_err(not_planned)

@@ -90,17 +90,17 @@ impl Board {
             |horizon: usize| outlook.futures(horizon).all(|demand| blocks.fill(&free, demand));
         let to = first(horizons, |horizon| !full(horizon)).max(from);
         let rest = outlook.horizons()[to..horizons].iter().map(|h| weight(*h)).sum();
-        let known = RefCell::new(alloc::vec![None; tables.blocks().changes().len()]);
+        let known = RefCell::new(alloc::vec![None; tables.blocks().changes.each().len()]);
         Self { outlook, free, from, to, rest, before: 0.0, known }
     }
 
     fn cost(&self, tables: &GeometryTables, class: ClassId, part: PartId) -> f64 {
         let blocks = tables.blocks();
-        let change = blocks.change_of(tables, class, part);
+        let change = blocks.changes.of(class, part);
         let known = self.known.borrow()[change];
         known.unwrap_or_else(|| {
             let grid = f64::from(tables.geometry().grid.get());
-            let cost = self.packed(blocks, &blocks.changes()[change]) / grid;
+            let cost = self.packed(blocks, &blocks.changes.each()[change]) / grid;
             self.known.borrow_mut()[change] = Some(cost);
             cost
         })

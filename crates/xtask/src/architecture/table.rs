@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "layout-file",
             "api",
             "daemon",
+            "lab",
         ],
     ),
     (
