@@ -175,11 +175,14 @@ fn a_daemon_that_dies_at_any_step_leaves_nothing_half_done() {
 fn modes_change_and_a_holder_is_in_the_way() {
     for kind in ["a100-sxm4-40gb:1", "h100-sxm5-80gb:1"] {
         let server = Server::new(kind);
+        server.lab.ok(&["create", "--gpu", "0", "--yes", "7g"]);
+        let before = in_driver(&server);
         server.lab.ok(&["sim", "holder", "add", "monitor", "--gpu", "0"]);
         let refused = server.lab.run(&["mode", "disable", "--gpu", "0", "--yes"]);
         assert!(!refused.status.success(), "{kind}");
         let words = told(&refused);
         assert!(words.contains("GPU 0 is held by monitor; migd ends nobody"), "{kind}: {words}");
+        assert_eq!(in_driver(&server), before, "{kind}: nothing was taken away for nothing");
         assert_eq!(server.status()["gpus"][0]["mig"], "enabled", "{kind}: as before");
         server.lab.ok(&["sim", "holder", "remove", "monitor"]);
         server.lab.ok(&["mode", "disable", "--gpu", "0", "--yes"]);

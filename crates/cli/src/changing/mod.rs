@@ -280,6 +280,13 @@ fn blocked_hint(plan: &PlanDocument) -> String {
         let thing = blocked.by.iter().find(|thing| thing.lease.is_none())?;
         Some((gpu.index, thing.gpu_instance?))
     });
+    let held = blocked().find(|(_, blocked)| blocked.by.iter().any(|by| by.gpu_instance.is_none()));
+    if let Some((gpu, _)) = held {
+        return format!(
+            "`migctl why-busy {}` says who and what to do; --stop-clients stops the known services",
+            gpu.index
+        );
+    }
     match (off, idle) {
         (Some((gpu, _)), _) if gpu.desired != model::DesiredGpu::Sliced => {
             format!("`migctl mode enable --gpu {}` first", gpu.index)
