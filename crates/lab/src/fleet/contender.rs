@@ -50,6 +50,11 @@ const ALL: &[Contender] = &[
         "migd's own",
     ),
     placing(
+        Policy::Flp,
+        "forecast-lookahead packing: what a placement keeps from likely requests to come",
+        "migd's own",
+    ),
+    placing(
         Policy::FirstFit,
         "the first GPU with room, its lowest start",
         "what kube-scheduler's DRA allocator does: NVIDIA k8s-dra-driver-gpu, issue 932",
@@ -84,6 +89,12 @@ const ALL: &[Contender] = &[
         "the GPU with the fewest free units, there the longest free run left",
         "the rule of HAMi pull request 2855, with GPUs filled one after another",
     ),
+    Contender {
+        name: "flp+1",
+        title: "flp, and where it finds no place, one running slice moved",
+        source: "migd's own; every slice may move",
+        rule: Rule::Open(Policy::Flp, 1),
+    },
     Contender {
         name: "scar+1",
         title: "scar, and where it finds no place, one running slice moved",

@@ -21,7 +21,12 @@ type Held = (usize, GpuInstanceProfileId, u32);
 #[derive(Debug)]
 enum Holder<'a> {
     /// Slices have places.
-    Placed { ground: Box<Ground<'a>>, policy: Policy },
+    Placed {
+        ground: Box<Ground<'a>>,
+        policy: Policy,
+        /// Makes room by moves, for a contender that does.
+        mover: Option<Mover>,
+    },
     /// Slices are counted; by request, what it holds.
     Counted(Vec<Option<Held>>),
 }

@@ -82,8 +82,11 @@ pub const WAIT_P95: Metric = seconds("wait_p95_s", "P95 wait", |figures| figures
 /// What 99 of 100 do not exceed.
 pub const WAIT_P99: Metric = seconds("wait_p99_s", "P99 wait", |figures| figures.waits.p99);
 /// Slices that were moved.
-pub const MOVES: Metric =
-    number("moves_per_1000", "moves per 1,000", Some(false), Figures::moves_per_thousand);
+pub const MOVES: Metric = Metric {
+    short: "moves ‰",
+    digits: 0,
+    ..number("moves_per_1000", "moves per 1,000 requests", Some(false), Figures::moves_per_thousand)
+};
 
 /// All of them, in the order of files.
 pub const ALL: &[Metric] = &[

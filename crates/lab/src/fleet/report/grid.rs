@@ -22,6 +22,9 @@ pub struct Grid {
 
 /// A number as tables have it: `96.08 ±0.12`; with a digit less where the last one says nothing.
 pub(super) fn words(estimate: Estimate, digits: usize) -> String {
+    if estimate.mean == 0.0 && estimate.half.is_none_or(|half| half == 0.0) {
+        return "0".into();
+    }
     let digits = if estimate.half.is_some_and(|half| half >= 1.0) {
         digits.saturating_sub(1)
     } else {
@@ -125,7 +128,8 @@ fn main(study: &Study, source: usize) -> Grid {
     let mut metrics = main_metrics(study);
     let moved = |cell: &Cell| cell.runs.iter().any(|run| run.moves > 0);
     if study.of_source(source).iter().any(moved) {
-        metrics.push(metric::MOVES);
+        // The last column is the first that a narrow terminal leaves out.
+        metrics.insert(metrics.len() - 1, metric::MOVES);
     }
     let heads = metrics.iter().map(head);
     let columns = std::iter::once("policy".to_owned()).chain(heads).collect();
