@@ -14,6 +14,8 @@ mod arrange;
 mod baselines;
 pub mod census;
 pub mod choose;
+pub mod compact;
+pub mod defrag;
 mod effects;
 mod flp;
 pub mod forecast;
@@ -32,6 +34,8 @@ pub mod verdict;
 pub use arrange::Arrangement;
 pub use census::{Census, CensusChoice};
 pub use choose::{Choice, Want};
+pub use compact::Compaction;
+pub use defrag::{NoRoom, Rearrangement};
 pub use forecast::Forecast;
 pub use layout::{
     Best, Calls, ComputeReport, Fate, GpuReport, Held, Impossible, InstanceReport, Missing,

@@ -304,13 +304,11 @@ fn document(root: &Node, findings: &mut Findings) -> Vec<Measured> {
         let what = "the table does not say what it is";
         findings.refuse(at, what, format!("write `schema: {MARKER}`"));
     }
-    match root.get("points") {
-        Some(node) => points(node, "", findings),
-        None => {
-            findings.refuse(root.at, "the table has no points", "add `points:` with a list");
-            Vec::new()
-        }
+    if let Some(node) = root.get("points") {
+        return points(node, "", findings);
     }
+    findings.refuse(root.at, "the table has no points", "add `points:` with a list");
+    Vec::new()
 }
 
 /// A list of points; those that name no model are of `model`, and must if that is empty.

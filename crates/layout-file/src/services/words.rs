@@ -69,7 +69,7 @@ pub(super) fn selector(text: &str) -> Option<ProfileSelector> {
     match text.parse().ok()? {
         ProfileSelector::Name(name) if name.compute.is_some() => None,
         ProfileSelector::Id(_) => None,
-        selector => Some(selector),
+        selector @ (ProfileSelector::Name(_) | ProfileSelector::Slices(_)) => Some(selector),
     }
 }
 

@@ -11,3 +11,7 @@ mod search;
 pub use fleet::{Fleet, Spot, Tie};
 pub use order::{Relocation, plan_relocation};
 pub use search::Opening;
+
+pub(crate) use fleet::{Gpu, class_of};
+pub(crate) use order::{Move, in_order};
+pub(crate) use search::Pending;

@@ -3,14 +3,14 @@
 //! Must never overlook a cheaper one: every set of at most so many moves is considered, unless what
 //! it costs already exceeds the best.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
-use model::GpuInstanceProfileId;
+use model::{GpuInstanceProfileId, PlacedProfile};
 
 use super::candidate::{Candidate, View, candidates, profiles_with_room};
-use super::fleet::{Fleet, Gpu, Spot, Tie, class_of};
+use super::fleet::{Fleet, Gpu, Spot, Tie};
 use super::order::{Move, Relocation, in_order};
 use crate::choose::evictions;
 use crate::tables::{ClassId, PartId};
@@ -46,17 +46,20 @@ impl Changed {
 
 /// An instance that needs a place: where it comes from, or `None` for the one that is asked for.
 #[derive(Debug, Clone, Copy)]
-struct Pending {
-    board: usize,
-    profile: usize,
-    from: Option<(usize, PartId)>,
+pub(crate) struct Pending {
+    pub(crate) board: usize,
+    /// Index of its profile.
+    pub(crate) profile: usize,
+    pub(crate) from: Option<(usize, PartId)>,
 }
 
 /// A whole answer that was found.
 #[derive(Debug, Clone)]
-struct Found {
-    price: (u64, u32),
-    placed: Vec<(Pending, usize, PartId)>,
+pub(crate) struct Found {
+    /// What the moves beyond those that were asked for cost, and how many they are.
+    pub(crate) price: (u64, u32),
+    /// The new place of each.
+    pub(crate) placed: Vec<(Pending, usize, PartId)>,
 }
 
 struct Search<'a> {
@@ -67,6 +70,8 @@ struct Search<'a> {
     changed: Vec<Changed>,
     placed: Vec<(Pending, usize, PartId)>,
     best: Option<Found>,
+    /// How often it may still look for a place.
+    looks: usize,
 }
 
 impl Fleet {
@@ -79,9 +84,7 @@ impl Fleet {
     /// exists. The cost grows with the number of GPUs for the first move; for each further one with
     /// the number of sets that seem to help and do not.
     pub fn opening(&self, wanted: &[Option<GpuInstanceProfileId>], most: usize) -> Option<Opening> {
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
-        let (lists, changed, placed) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut search = Search { fleet: self, most, lists, changed, placed, best: None };
+        let mut search = Search::new(self, most, usize::MAX);
         for (board, tables) in self.boards.iter().enumerate() {
             let Some(id) = wanted.get(board).copied().flatten() else { continue };
             let Some(profile) = tables.geometry().profiles.iter().position(|p| p.id == id) else {
@@ -93,55 +96,73 @@ impl Fleet {
         self.opened(&found)
     }
 
-    /// What was found, with the idle instances that are in its way and the moves in order.
-    fn opened(&self, found: &Found) -> Option<Opening> {
-        let mut evict = Vec::new();
-        let mut place = None;
-        let mut moves = Vec::new();
-        for (pending, gpu, part) in &found.placed {
-            match pending.from {
-                None => place = Some(self.spot(*gpu, *part)),
-                Some((from, old)) => {
-                    moves.push(Move { from: self.spot(from, old), to: self.spot(*gpu, *part) });
-                }
-            }
-            evict.extend(self.evicted(found, *gpu)?);
-        }
-        evict.sort_unstable();
-        evict.dedup();
-        let moves = in_order(self, &evict, &moves);
-        Some(Opening { cost: found.price.0, evict, moves, place: place? })
+    /// Places for all of these with at most `most` moves of others, without looking for a place more
+    /// than `looks` times: what is found need not be the cheapest then, and nothing may be found.
+    pub(crate) fn settle(&self, pending: &[Pending], most: usize, looks: usize) -> Option<Found> {
+        let mut search = Search::new(self, most, looks);
+        search.settle(pending, (0, 0));
+        search.best
     }
 
-    /// The idle instances of a GPU that are in the way of what comes to it.
-    fn evicted(&self, found: &Found, gpu: usize) -> Option<Vec<Spot>> {
-        let there = &self.gpus[gpu];
-        let tables = &self.boards[there.board];
-        let left = |part: PartId| {
-            found.placed.iter().any(|(pending, _, _)| pending.from == Some((gpu, part)))
-        };
-        let mut class =
-            class_of(tables, there.staying().map(|r| r.part).filter(|part| !left(*part)))?;
-        let idle = there.residents.iter().filter(|resident| resident.tie == Tie::Idle);
-        let mut idle: Vec<_> = idle.map(|resident| tables.part(resident.part)).collect();
-        idle.sort_unstable();
-        let mut gone = Vec::new();
-        for (_, _, part) in found.placed.iter().filter(|(_, to, _)| *to == gpu) {
-            let evict = evictions(tables, class, &idle, tables.part(*part))?;
-            idle.retain(|part| !evict.contains(part));
-            gone.extend(evict.into_iter().map(|part| Spot { gpu, part }));
-            class = tables.after(class, *part)?;
+    /// What was found, with the idle instances that are in its way and the moves in order.
+    fn opened(&self, found: &Found) -> Option<Opening> {
+        let (mut moves, mut place) = (Vec::new(), None);
+        for (pending, gpu, part) in &found.placed {
+            let to = self.spot(*gpu, *part);
+            match pending.from {
+                None => place = Some(to),
+                Some((from, old)) => moves.push(Move { from: self.spot(from, old), to }),
+            }
         }
-        Some(gone)
+        let place = place?;
+        let evict = self.evicted(&moves, &[place])?;
+        let moves = in_order(self, &evict, &moves);
+        Some(Opening { cost: found.price.0, evict, moves, place })
+    }
+
+    /// The idle instances that are in the way of what comes, once all that leaves has left; sorted.
+    pub(crate) fn evicted(&self, moves: &[Move], places: &[Spot]) -> Option<Vec<Spot>> {
+        let mut coming: BTreeMap<usize, Vec<PlacedProfile>> = BTreeMap::new();
+        for spot in moves.iter().map(|one| &one.to).chain(places) {
+            coming.entry(spot.gpu).or_default().push(spot.part);
+        }
+        let leaving: BTreeSet<Spot> = moves.iter().map(|one| one.from).collect();
+        let mut all = Vec::new();
+        for (gpu, parts) in coming {
+            let tables = self.tables(self.board(gpu));
+            let stays = |part: &PlacedProfile| !leaving.contains(&Spot { gpu, part: *part });
+            let of = |idle: bool| {
+                let there = self.on(gpu).filter(move |(_, tie)| (*tie == Tie::Idle) == idle);
+                there.map(|(part, _)| part).filter(stays)
+            };
+            let mut class = tables.class_of(of(false))?;
+            let mut idle: Vec<PlacedProfile> = of(true).collect();
+            idle.sort_unstable();
+            for part in parts {
+                let evict = evictions(tables, class, &idle, part)?;
+                idle.retain(|part| !evict.contains(part));
+                all.extend(evict.into_iter().map(|part| Spot { gpu, part }));
+                class = tables.after(class, tables.part_id(part)?)?;
+            }
+        }
+        all.sort_unstable();
+        Some(all)
     }
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(fleet: &'a Fleet, most: usize, looks: usize) -> Self {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let (lists, changed, placed) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { fleet, most, lists, changed, placed, best: None, looks }
+    }
+
     /// Finds places for all that need one, with what was paid so far.
     fn settle(&mut self, pending: &[Pending], paid: (u64, u32)) {
-        if self.best.as_ref().is_some_and(|best| paid >= best.price) {
+        if self.looks == 0 || self.best.as_ref().is_some_and(|best| paid >= best.price) {
             return;
         }
+        self.looks -= 1;
         let Some((first, rest)) = pending.split_first() else {
             self.best = Some(Found { price: paid, placed: self.placed.clone() });
             return;

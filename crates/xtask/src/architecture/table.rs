@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cli",
         &[
             "model",
+            "planner",
             "broker",
             "sim-gpu",
             "sim-nvml",
@@ -63,7 +64,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "api",
         ],
     ),
-    ("xtask", &["model", "config", "lab"]),
+    ("xtask", &["model", "planner", "config", "lab"]),
 ];
 
 /// A foreign crate that pure crates may use.

@@ -231,3 +231,6 @@ impl Trace {
         Ok(Workload { name, requests, kinds, tenants, measured, notes })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use planner::pack::Packer;
 
 use crate::world::geometries;
 
+mod defrag;
 mod ilp;
 mod openings;
 mod small;

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use crate::world::*;
 
 /// What a move of the instance costs in these tests.
-fn price(gpu: usize, part: PlacedProfile) -> u64 {
+pub(super) fn price(gpu: usize, part: PlacedProfile) -> u64 {
     let start = u64::from(part.placement.start.get());
     1 + (gpu as u64 * 3 + start * 5 + u64::from(part.profile.get())) % 4
 }
