@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("host", &["model"]),
     ("executor", &["model", "checker", "broker", "driver", "host"]),
     ("store", &["model", "broker"]),
-    ("config", &["model", "broker"]),
+    ("config", &["model", "planner", "broker"]),
     ("layout-file", &["model"]),
     ("api", &["model"]),
     (
