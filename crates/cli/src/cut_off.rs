@@ -53,10 +53,7 @@ pub(crate) fn words(one: &Unfinished, index: impl Fn(&GpuUuid) -> Option<u32>) -
 }
 
 /// All of it, each with the command that mends it.
-pub(crate) fn sentences(
-    context: &Context,
-    index: impl Fn(&GpuUuid) -> Option<u32>,
-) -> Vec<String> {
+pub(crate) fn sentences(context: &Context, index: impl Fn(&GpuUuid) -> Option<u32>) -> Vec<String> {
     let told = |one: &Unfinished| {
         let verb = if is_half_done(one) { "takes it back" } else { "tells more" };
         format!("{}; `{MEND}` {verb}", words(one, &index))

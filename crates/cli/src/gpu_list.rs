@@ -123,7 +123,9 @@ impl Word {
                 gpu.uuid().to_ascii_lowercase().starts_with(prefix)
             }
             Self::Named(GpuSelector::Pci(address)) => gpu.pci() == Some(*address),
-            Self::Named(GpuSelector::Model(part)) => gpu.model().to_ascii_lowercase().contains(part),
+            Self::Named(GpuSelector::Model(part)) => {
+                gpu.model().to_ascii_lowercase().contains(part)
+            }
         }
     }
 

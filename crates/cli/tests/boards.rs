@@ -89,12 +89,8 @@ fn entry(board: &catalog::Board, gpu: usize, chance: &mut Chance) -> String {
 fn exported_and_asserted(lab: &Lab, schema: &str) {
     let text = lab.ok(&["export", "--schema", schema]);
     let mut assert = lab.command(&["assert", "-f", "-"]);
-    let mut assert = assert
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut assert =
+        assert.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     assert.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = assert.wait_with_output().unwrap();
     assert!(output.status.success(), "{text}\n{}", told(&output));

@@ -181,7 +181,8 @@ fn errors_are_documents_for_whoever_asks_for_json() {
         let args: Vec<&str> = ["--json"].iter().chain(args).copied().collect();
         let said = lab.fails(exit, &args);
         let line = said.lines().last().unwrap();
-        let document: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{said}"));
+        let document: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("{said}"));
         assert_eq!(document["code"], code, "{said}");
         assert_eq!(document["exit"], exit, "{said}");
         assert!(document["detail"].as_str().is_some_and(|words| !words.is_empty()), "{said}");
@@ -197,9 +198,12 @@ fn gpus_are_named_alike_everywhere() {
         let list = told.get("gpus").unwrap_or(&told).as_array().unwrap().clone();
         list.iter().map(|gpu| gpu["index"].as_u64().unwrap()).collect()
     };
-    for (words, meant) in
-        [("0,2", vec![0, 2]), ("1-3", vec![1, 2, 3]), ("all", vec![0, 1, 2, 3]), ("3,a30", vec![0, 1, 2, 3])]
-    {
+    for (words, meant) in [
+        ("0,2", vec![0, 2]),
+        ("1-3", vec![1, 2, 3]),
+        ("all", vec![0, 1, 2, 3]),
+        ("3,a30", vec![0, 1, 2, 3]),
+    ] {
         for verb in ["instances", "gpus", "status"] {
             assert_eq!(indices(&[verb, "--gpu", words]), meant, "{verb} {words}");
         }
@@ -210,7 +214,9 @@ fn gpus_are_named_alike_everywhere() {
     }
     let boards = lab.json(&["profiles", "--gpu", "1-2"]);
     assert_eq!(boards[0]["gpus"], serde_json::json!([1, 2]));
-    for verb in [&["instances", "--gpu"][..], &["status", "--gpu"], &["profiles", "--gpu"], &["why-busy"]] {
+    for verb in
+        [&["instances", "--gpu"][..], &["status", "--gpu"], &["profiles", "--gpu"], &["why-busy"]]
+    {
         for words in ["0,9", "2-4", "h100"] {
             lab.fails(3, &[verb, &[words]].concat());
         }
@@ -247,7 +253,10 @@ fn what_was_cut_off_is_told_without_a_daemon_and_taken_back_when_asked() {
     let (warnings, cut_off, said) = told(&lab);
     let words = warnings[0].as_str().unwrap();
     for words in [words, &said] {
-        assert!(words.contains("was cut off with its daemon: it may be half done on GPU 0"), "{words}");
+        assert!(
+            words.contains("was cut off with its daemon: it may be half done on GPU 0"),
+            "{words}"
+        );
         assert!(words.contains("migctl change --settle"), "{words}");
     }
     let cut_off = cut_off.unwrap();

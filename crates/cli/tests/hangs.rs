@@ -41,7 +41,9 @@ impl Impatient {
         let path = self.config.path().join(name);
         let [first, second] = devices;
         let entry = |gpu: u32, devices: &str| {
-            format!("    - devices: [{gpu}]\n      mig-enabled: true\n      mig-devices: {devices}\n")
+            format!(
+                "    - devices: [{gpu}]\n      mig-enabled: true\n      mig-devices: {devices}\n"
+            )
         };
         let (first, second) = (entry(0, first), entry(1, second));
         let text = format!("version: v1\nmig-configs:\n  wanted:\n{first}{second}");
@@ -112,11 +114,7 @@ fn a_call_that_never_returns_is_told_of_and_taken_back_by_the_next_daemon() {
     let one = lab.file("one.yaml", ["{\"4g.24gb\": 1}", "{\"2g.12gb\": 1}"]);
     let ways = [
         (&many, lab.file("to-one.yaml", ["{\"4g.24gb\": 1}", other]), [3, 3, 1, 1]),
-        (
-            &one,
-            lab.file("to-many.yaml", ["{\"1g.6gb\": 2, \"2g.12gb\": 1}", other]),
-            [1, 1, 3, 3],
-        ),
+        (&one, lab.file("to-many.yaml", ["{\"1g.6gb\": 2, \"2g.12gb\": 1}", other]), [1, 1, 3, 3]),
     ];
     for (from, to, times) in ways {
         lab.server.lab.ok(&["apply", "-f", from, "--yes"]);
@@ -148,10 +146,7 @@ fn a_call_that_returns_late_is_taken_back_by_the_daemon_that_waited() {
     lab.server.lab.ok(&["lease", "--name", "other", "--profile", "2g.12gb", "--gpu", "1"]);
     let daemon = lab.server.daemon().unwrap();
     let before = lab.in_driver();
-    let file = lab.file(
-        "two.yaml",
-        ["{\"2g.12gb\": 2}", "{\"2g.12gb\": 1, \"1g.6gb\": 1}"],
-    );
+    let file = lab.file("two.yaml", ["{\"2g.12gb\": 2}", "{\"2g.12gb\": 1, \"1g.6gb\": 1}"]);
     lab.told_and_left(&file, &[CREATE_GI, "--gpu", "0", "--hang", "20s"], &before);
     let change = lab.until_over();
     assert_eq!(change["gpus"][0]["state"], "undone", "{change}");
@@ -168,7 +163,16 @@ fn a_call_that_returns_late_is_taken_back_by_the_daemon_that_waited() {
 fn looks_and_modes_that_hang_are_told_of_as_well() {
     let lab = Impatient::new("h100-sxm5-80gb:2");
     let server = &lab.server;
-    server.lab.ok(&["sim", "fault", "inject", "nvmlDeviceSetMigMode", "--gpu", "0", "--hang", "1h"]);
+    server.lab.ok(&[
+        "sim",
+        "fault",
+        "inject",
+        "nvmlDeviceSetMigMode",
+        "--gpu",
+        "0",
+        "--hang",
+        "1h",
+    ]);
     let left = server.lab.run(&["mode", "disable", "--gpu", "0", "--yes"]);
     let words = told(&left);
     assert_eq!(left.status.code(), Some(2), "{words}");

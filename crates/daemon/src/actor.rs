@@ -167,7 +167,8 @@ impl Actor {
 
     /// The next start need not check the journal, unless something is left to it.
     fn end(&mut self) {
-        if !self.state.plans.is_empty() || self.state.changes.values().any(broker::Change::is_open) {
+        if !self.state.plans.is_empty() || self.state.changes.values().any(broker::Change::is_open)
+        {
             return;
         }
         if let Err(error) = self.journal.end() {

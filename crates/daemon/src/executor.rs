@@ -126,8 +126,8 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
     let guards = take_all(&locks);
     let resets = execution.resets();
     let alone = resets.then(|| hands.locks.take_session());
-    let _shared = (!resets)
-        .then(|| hands.locks.session.read().unwrap_or_else(PoisonError::into_inner));
+    let _shared =
+        (!resets).then(|| hands.locks.session.read().unwrap_or_else(PoisonError::into_inner));
     if resets {
         hands.meter.let_go();
     }
@@ -202,9 +202,8 @@ fn explained(
     error: String,
 ) -> String {
     let step = step.and_then(|index| execution.plan().steps.get(index as usize));
-    let behind = step.and_then(|step| {
-        modes::behind(&hands.machine, published.observed.gpu(step.gpu())?, step)
-    });
+    let behind = step
+        .and_then(|step| modes::behind(&hands.machine, published.observed.gpu(step.gpu())?, step));
     match behind {
         Some(words) if !error.contains(&words) => format!("{error}; {words}"),
         Some(_) | None => error,

@@ -159,7 +159,8 @@ impl One<'_> {
                 of_it.halts = turns || units_on_it && !steps.steps.is_empty();
                 describe(&mut plan, seen, &report);
                 if turns {
-                    let resets = steps.steps.iter().any(|step| matches!(step, Step::ResetGpu { .. }));
+                    let resets =
+                        steps.steps.iter().any(|step| matches!(step, Step::ResetGpu { .. }));
                     let against = modes::against(machine, seen, resets);
                     plan.notes.extend(against.map(|why| format!("this will hardly work: {why}")));
                     plan.notes.extend(self.unit_notes());

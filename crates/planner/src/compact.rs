@@ -62,7 +62,8 @@ impl Fleet {
             required
         };
         let mut open = 0;
-        for gpus in least..best.0 {
+        let first = least;
+        for gpus in first..best.0 {
             let (way, bound) = self.covered(board, &groups, &required(gpus), None, None);
             if let Some(way) = way {
                 best = (gpus, way);

@@ -234,9 +234,7 @@ impl State {
     /// it is worth doing.
     pub fn is_given_up(&self, plan: PlanId) -> bool {
         let mut turned = self.changes.values().filter(|c| c.is_open() && c.turned.is_some());
-        let runs = |part: &GpuChange| {
-            matches!(part.progress, Progress::Running { plan: at_work, .. } if at_work == plan)
-        };
+        let runs = |part: &GpuChange| matches!(part.progress, Progress::Running { plan: at_work, .. } if at_work == plan);
         turned.any(|change| change.gpus.values().any(runs))
     }
 

@@ -66,7 +66,8 @@ impl Alone {
     pub(crate) async fn stop(mut self) {
         drop(self.child.stdin.take());
         let begun = Instant::now();
-        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) && begun.elapsed() < LEAVING {
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) && begun.elapsed() < LEAVING
+        {
             tokio::time::sleep(PAUSE).await;
         }
     }

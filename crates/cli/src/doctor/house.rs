@@ -69,7 +69,8 @@ fn changes(evidence: &Evidence) -> Findings {
             findings.push(finding("change", Info, format!("{what} is under way")));
         }
         for gpu in late {
-            let name = gpu.index.map_or_else(|| gpu.gpu.to_string(), |index| format!("GPU {index}"));
+            let name =
+                gpu.index.map_or_else(|| gpu.gpu.to_string(), |index| format!("GPU {index}"));
             let step = gpu.step.as_deref().unwrap_or("a look");
             let span = Millis::new(gpu.step_ms.unwrap_or_default());
             let words = format!(
@@ -85,9 +86,8 @@ fn changes(evidence: &Evidence) -> Findings {
         }
     }
     let seen = evidence.driver.as_ref().map(|driver| driver.gpus.as_slice()).unwrap_or_default();
-    let index = |uuid: &GpuUuid| {
-        Some(seen.iter().find(|gpu| gpu.seen.uuid == *uuid)?.seen.index.get())
-    };
+    let index =
+        |uuid: &GpuUuid| Some(seen.iter().find(|gpu| gpu.seen.uuid == *uuid)?.seen.index.get());
     for one in &evidence.unfinished {
         let severity = if cut_off::is_half_done(one) { Error } else { Warn };
         let found = finding("cut-off", severity, cut_off::words(one, index));

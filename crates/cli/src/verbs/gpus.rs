@@ -12,8 +12,8 @@ use model::{GpuSnapshot, Timestamp};
 use crate::draw::table::{Side, Table};
 use crate::draw::text::{clean, mib};
 use crate::draw::{FAINT, Page};
-use crate::output::styled;
 use crate::gpu_list::GpuList;
+use crate::output::styled;
 use crate::{Context, Failure, connect};
 
 /// Options of `gpus`.

@@ -21,8 +21,8 @@ use model::{
 use crate::draw::table::{Side, Table};
 use crate::draw::text::{clean, mib, paragraph};
 use crate::draw::{FAINT, HEADING, Page};
-use crate::output::styled;
 use crate::gpu_list::GpuList;
+use crate::output::styled;
 use crate::{Context, Failure, connect, cut_off};
 
 /// Options of `instances`.
@@ -61,9 +61,8 @@ pub(crate) fn run(context: &Context, args: &InstancesArgs) -> Result<ExitCode, F
         context.output.line(&lines(&gpus, Page::current()).join("\n"))?;
     }
     if known.is_none() {
-        let index = |uuid: &GpuUuid| {
-            Some(snapshot.gpus.iter().find(|gpu| gpu.uuid == *uuid)?.index.get())
-        };
+        let index =
+            |uuid: &GpuUuid| Some(snapshot.gpus.iter().find(|gpu| gpu.uuid == *uuid)?.index.get());
         for sentence in cut_off::sentences(context, index) {
             context.output.warn(&format!("migctl: {sentence}"));
         }

@@ -14,8 +14,8 @@ use model::{
 use crate::draw::table::{Side, Table};
 use crate::draw::text::{clean, ranges};
 use crate::draw::{FAINT, HEADING};
-use crate::output::styled;
 use crate::gpu_list::GpuList;
+use crate::output::styled;
 use crate::{Context, Failure, connect};
 
 /// Options of `profiles`.

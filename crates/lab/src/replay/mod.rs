@@ -145,8 +145,7 @@ pub fn replay(setting: &Setting, jobs: &[Job]) -> Result<Outcome, ReplayError> {
                 latencies: site.latencies,
             });
             let daemons = benches.into_iter().zip(watch);
-            let daemons =
-                daemons.map(|(room, watch)| Daemon::new(room, true, watch, Vec::new()));
+            let daemons = daemons.map(|(room, watch)| Daemon::new(room, true, watch, Vec::new()));
             let mut nodes = Nodes::new(daemons.zip(asides).collect());
             let records = play(&mut nodes, &works, term);
             (records, nodes.finish())

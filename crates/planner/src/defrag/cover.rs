@@ -118,7 +118,7 @@ impl Cover<'_> {
         let mut short = self.required.to_vec();
         for (group, column) in self.groups.iter().zip(chosen) {
             for (short, net) in short.iter_mut().zip(&group.columns[*column].net) {
-                *short -= net * group.gpus.len() as i64;
+                *short -= net * i64::try_from(group.gpus.len()).unwrap_or(i64::MAX);
             }
         }
         short
