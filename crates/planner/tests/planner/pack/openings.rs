@@ -171,6 +171,18 @@ fn opening(worlds: &[World], profile: GpuInstanceProfileId, most: usize) -> Opti
     fleet.opening(&(0..boards).map(has).collect::<Vec<_>>(), most)
 }
 
+/// The same from rooms as the broker has them.
+fn from_rooms(worlds: &[World], profile: GpuInstanceProfileId, most: usize) -> Option<Opening> {
+    let price = |gpu: usize, part| {
+        let leased = worlds[gpu].parts.contains(&(part, Who::Leased));
+        leased.then(|| price(gpu, part))
+    };
+    let fleet = Fleet::of_rooms(planner(), &rooms(worlds), &price);
+    let last = (0..fleet.len()).map(|gpu| fleet.board(gpu)).max()?;
+    let has = |board| fleet.tables(board).geometry().profile(profile).map(|found| found.id);
+    fleet.opening(&(0..=last).map(has).collect::<Vec<_>>(), most)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
@@ -182,6 +194,7 @@ proptest! {
         let (_, profile) = want(&worlds, index);
         let expected = brute(&worlds, profile, most as u32);
         let found = opening(&worlds, profile, most);
+        prop_assert_eq!(&from_rooms(&worlds, profile, most), &found);
         let Some(found) = found else {
             prop_assert_eq!(None, expected);
             return Ok(());
