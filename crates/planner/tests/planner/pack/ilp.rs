@@ -86,7 +86,7 @@ fn the_published_closed_form_is_found_again() {
         }
         let mut demand = Demand::none(packer.geometry());
         order.iter().zip(counts).for_each(|(index, count)| demand.add(*index, count));
-        let expected = published(counts.map(|count| count as i64), gpus as i64);
+        let expected = published(counts.map(u64::cast_signed), gpus.cast_signed());
         assert_eq!(packer.fits(&demand, gpus), expected, "{counts:?} on {gpus}");
         fitting += u32::from(expected);
         tested += 1;
