@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use model::Layout;
 
-use crate::defrag::{Rearrangement, Way, Work};
+use crate::defrag::{Rearrangement, TOGETHER, Way, Work};
 use crate::open::{Fleet, Move, Pending, Spot, Tie};
 use crate::pack::{Demand, Packer};
 
@@ -49,10 +49,6 @@ impl Fleet {
         }
         let mut least = packer.min_gpus(&demand).unwrap_or(0).max(holding);
         let mut best = self.emptied(board, &used);
-        if best.0 > least && holding == 0 {
-            let anew = self.anew(board, &used, packer, &demand).map(|way| (least, way));
-            best = anew.unwrap_or(best);
-        }
         let groups = crate::defrag::groups(self, board);
         let all: u64 = groups.iter().map(|group| group.gpus.len() as u64).sum();
         let profiles = packer.geometry().profiles.len();
@@ -61,8 +57,20 @@ impl Fleet {
             required.push(i64::try_from(all.saturating_sub(gpus)).unwrap_or(i64::MAX / 4));
             required
         };
+        if best.0 > least
+            && let Some(way) = self.emptier(board, &groups, &best.1, &required(least))
+        {
+            best = (self.left(&used, &way), way);
+        }
+        if best.0 > least && holding == 0 {
+            let anew = self.anew(board, &used, packer, &demand).map(|way| (least, way));
+            best = anew.unwrap_or(best);
+        }
         let mut open = 0;
-        for gpus in least..best.0 {
+        let first = least;
+        // Beyond, no number would be decided.
+        let last = if all <= TOGETHER as u64 { best.0 } else { first };
+        for gpus in first..last {
             let (way, bound) = self.covered(board, &groups, &required(gpus), None, None);
             if let Some(way) = way {
                 best = (gpus, way);
@@ -91,6 +99,20 @@ impl Fleet {
             there.board == board && there.usable && there.staying().next().is_some()
         };
         (0..self.len()).filter(holds).collect()
+    }
+
+    /// How many GPUs hold instances after these moves.
+    fn left(&self, used: &[usize], way: &Way) -> u64 {
+        let holds = |gpu: &usize| {
+            let gone = way.moves.iter().filter(|one| one.from.gpu == *gpu).count();
+            let come = way.moves.iter().filter(|one| one.to.gpu == *gpu).count();
+            self.gpus[*gpu].staying().count() + come > gone
+        };
+        let mut all: Vec<usize> = used.to_vec();
+        all.extend(way.moves.iter().map(|one| one.to.gpu));
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().filter(holds).count() as u64
     }
 
     /// Empties GPU after GPU, the cheapest first, onto the others.

@@ -329,7 +329,8 @@ fn a_step_that_does_not_come_back_holds_up_its_own_gpu_alone() {
     assert!(rig.state.change_on(&uuid(0)).is_some() && rig.state.change_on(&uuid(1)).is_none());
     // Heard of again, it makes no difference.
     rig.command(Command::PlanLate { plan, words }).unwrap();
-    let lease = rig.request(rig.spec(1000, "4g.24gb")).unwrap();
+    let spec = rig.spec(1000, "4g.24gb");
+    let lease = rig.request(spec).unwrap();
     assert!(rig.state.plans.values().any(|open| open.gpus().any(|gpu| *gpu == uuid(1))), "{lease}");
     rig.run_out();
     assert_eq!(rig.the(id).gpus[&uuid(0)].progress, Progress::Undone);

@@ -100,9 +100,10 @@ impl Files {
         }
         if left_out > 0 {
             context.output.warn(&format!(
-                "migctl: {left_out} rows of {} are for slices that the {} does not have; they are \
-                 left out",
-                self.table_name, board.title
+                "migctl: left out of {}, since the {} has no such slices: {left_out} {}",
+                self.table_name,
+                board.title,
+                if left_out == 1 { "row" } else { "rows" }
             ));
         }
         Ok(services)

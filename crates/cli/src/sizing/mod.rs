@@ -61,11 +61,6 @@ impl Service {
         self.best.iter().map(of).collect()
     }
 
-    /// The fastest point of each profile, whatever it misses.
-    pub(crate) fn fastest(&self) -> Vec<Point> {
-        fastest(&self.points(), &self.limits)
-    }
-
     fn points(&self) -> Vec<Point> {
         self.measured.iter().map(|(point, _)| *point).collect()
     }
@@ -120,6 +115,16 @@ impl Sizing {
     /// The services that no slice of the board meets.
     pub(crate) fn unmet(&self) -> Vec<&Service> {
         self.services.iter().filter(|s| s.best.is_empty() && s.wanted > Rate::ZERO).collect()
+    }
+
+    /// The fastest point of a service on each profile, whatever it misses; the smallest slice first.
+    pub(crate) fn fastest(&self, service: &Service) -> Vec<Point> {
+        let mut points = fastest(&service.points(), &service.limits);
+        points.sort_by_key(|point| {
+            let name = self.board.name(point.profile);
+            (name.slices, name.memory)
+        });
+        points
     }
 
     /// The deployment.

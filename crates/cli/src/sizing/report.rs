@@ -149,7 +149,7 @@ fn layouts(sizing: &Sizing, deployment: &Deployment, page: Page) -> Vec<String> 
             format!("{profile}@{start} {}", clean(name))
         };
         let seats: Vec<String> = seats.iter().map(seat).collect();
-        lines.extend(crate::draw::text::wrap(&seats, ", ", page.width, first.trim_end(), "   "));
+        lines.extend(crate::draw::text::wrap(&seats, ", ", page.width, &first, "   "));
     }
     lines
 }
@@ -197,7 +197,7 @@ pub(crate) fn unmet_lines(sizing: &Sizing, service: &Service, page: Page) -> Vec
         "",
         "  ",
     );
-    let fastest = service.fastest();
+    let fastest = sizing.fastest(service);
     if fastest.is_empty() {
         lines.push(String::from("  nothing was measured on the slices that it may use"));
         return lines;

@@ -180,7 +180,7 @@ impl UnmetView {
             service: service.name.clone(),
             slo_ms: millis(service.slo),
             batch_under_ms: millis(service.limit),
-            fastest: service.fastest().iter().map(fastest).collect(),
+            fastest: sizing.fastest(service).iter().map(fastest).collect(),
         }
     }
 }

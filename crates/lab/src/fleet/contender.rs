@@ -134,6 +134,11 @@ impl Contender {
         })
     }
 
+    /// Whether it moves anything that runs.
+    pub const fn moves(&self) -> bool {
+        matches!(self.rule, Rule::Open(..) | Rule::Repack)
+    }
+
     /// Whether it moves everything that runs at no cost, which no machine can.
     pub fn is_oracle(&self) -> bool {
         self.rule == Rule::Repack

@@ -49,14 +49,15 @@ fn requests(site: &Site, rows: &[(u64, u64, &str, u32)]) -> Workload {
     let requests = rows.iter().map(row).collect();
     let Names { kinds, tenants, .. } = names;
     let measured = Span { from: Timestamp::default(), to: Timestamp::from_millis(1_000_000) };
-    Workload { name: "by hand".into(), requests, kinds, tenants, measured, notes: Vec::new() }
+    let (name, notes) = ("by hand".into(), Vec::new());
+    Workload { name, requests, kinds, tenants, measured, room: measured, notes }
 }
 
 /// After every moment each GPU is a legal layout and no slice overlaps another, and the sums that
 /// are kept up to date are those of the slices; at the end everything is accounted for.
 #[test]
 fn no_two_slices_ever_overlap_and_no_request_is_lost() {
-    for boards in ["a100-sxm4-80gb", "a100-sxm4-80gb:3,a30:2,rtx-pro-6000-server:1"] {
+    for boards in ["a100-sxm4-80gb", "a100-sxm4-80gb:3,a30:2,rtx-pro-6000-bse:1"] {
         let site = site(boards);
         for (seed, discipline) in queues().into_iter().enumerate() {
             let demand = Demand::Steady(1.3);
@@ -222,7 +223,7 @@ fn a_queue_serves_age_over_area() {
 fn room_is_measured_over_time() {
     let site = Site::of("a100-sxm4-80gb", 2).unwrap();
     let mut work = requests(&site, &[(0, 50, "7g", 1), (50, 50, "3g", 1)]);
-    work.measured.to = Timestamp::from_millis(100_000);
+    work.room.to = Timestamp::from_millis(100_000);
     // The level is followed to the end of the measured span, so the queue is not what ends it.
     let figures = play(&site, &work, "first-fit", Discipline::Fifo);
     assert!((figures.used - 0.375).abs() < 1e-9, "{}", figures.used);

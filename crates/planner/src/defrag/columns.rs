@@ -104,7 +104,9 @@ fn fill(
 
 fn counts(tables: &GeometryTables, parts: &[PartId]) -> Vec<i64> {
     let mut counts = alloc::vec![0; tables.geometry().profiles.len()];
-    parts.iter().for_each(|part| counts[tables.profile_index(*part)] += 1);
+    for part in parts {
+        counts[tables.profile_index(*part)] += 1;
+    }
     counts
 }
 

@@ -5,6 +5,7 @@
 
 mod columns;
 mod cover;
+mod improve;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -13,8 +14,10 @@ use crate::open::{Fleet, Move, Pending, Relocation, Spot, Tie, in_order};
 use crate::pack::Demand;
 use crate::tables::PartId;
 use cover::{Cover, Solved};
+use improve::Standing;
 
 pub(crate) use columns::{Group, groups};
+pub(crate) use cover::TOGETHER;
 
 /// Instances that change their places so that something is gained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +95,15 @@ impl Fleet {
         greedy: Option<Way>,
         known: Option<u64>,
     ) -> (Option<Way>, Option<u64>) {
-        let Solved { chosen, bound } = Cover { groups, required }.solve(known);
-        let found = chosen.and_then(|chosen| self.chosen(board, groups, &chosen, required));
+        let whole = groups.iter().map(|group| (group.columns.as_slice(), group.gpus.len()));
+        let cover = Cover { groups: whole.collect(), required: required.to_vec() };
+        let Solved { chosen, bound, prices } = cover.solve(known);
+        let chosen = chosen.or_else(|| {
+            bound?;
+            let mut standing = Standing::new(self, groups, required, greedy.as_ref()?)?;
+            standing.cheapen(&prices).then(|| standing.chosen())
+        });
+        let found = chosen.and_then(|(_, chosen)| self.chosen(board, groups, &chosen, required));
         match (found, bound) {
             (Some(way), bound) => {
                 let cost = way.cost;
@@ -102,6 +112,23 @@ impl Fleet {
             (None, Some(bound)) => (greedy, Some(bound)),
             (None, None) => (greedy, known),
         }
+    }
+
+    /// A way that leaves as many GPUs empty as is required, or as are found, from one that leaves
+    /// fewer.
+    pub(crate) fn emptier(
+        &self,
+        board: usize,
+        groups: &[Group],
+        way: &Way,
+        required: &[i64],
+    ) -> Option<Way> {
+        let whole = groups.iter().map(|group| (group.columns.as_slice(), group.gpus.len()));
+        let cover = Cover { groups: whole.collect(), required: required.to_vec() };
+        let prices = cover.solve(Some(way.cost.saturating_mul(2).saturating_add(1))).prices;
+        let mut standing = Standing::new(self, groups, required, way)?;
+        standing.empty(&prices);
+        self.chosen(board, groups, &standing.chosen().1, required)
     }
 
     /// Places for all, the largest first, each with a few moves of others where it finds none.
@@ -229,13 +256,7 @@ impl<'a> Work<'a> {
     pub(crate) fn way(&self, places: Vec<Spot>) -> Way {
         let away = self.origin.iter().filter(|(now, first)| now != first);
         let moves: Vec<Move> = away.map(|(now, first)| Move { from: *first, to: *now }).collect();
-        let price = |one: &Move| {
-            let tie = self.before.on(one.from.gpu).find(|(part, _)| *part == one.from.part);
-            match tie {
-                Some((_, Tie::Movable(price))) => price,
-                _ => 0,
-            }
-        };
+        let price = |one: &Move| self.before.price(one.from);
         let cost = moves.iter().fold(0u64, |sum, one| sum.saturating_add(price(one)));
         Way { cost, moves, places }
     }

@@ -135,6 +135,14 @@ impl Fleet {
         self.gpus[gpu].residents.iter().map(|resident| (tables.part(resident.part), resident.tie))
     }
 
+    /// What moving an instance costs; nothing for one that is not there or stays.
+    pub(crate) fn price(&self, spot: Spot) -> u64 {
+        match self.on(spot.gpu).find(|(part, _)| *part == spot.part) {
+            Some((_, Tie::Movable(price))) => price,
+            _ => 0,
+        }
+    }
+
     /// Puts an instance on a GPU. False, and nothing changes, where the layout of the GPU, idle
     /// instances included, does not admit it.
     pub fn put(&mut self, spot: Spot, tie: Tie) -> bool {

@@ -218,3 +218,56 @@ pub fn plan_relocation(
     };
     Ok(Plan { purpose, steps: steps.concat() })
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+
+    use model::{GpuInstanceProfileId, PlacedProfile, Placement, catalog};
+
+    use super::super::fleet::Tie;
+    use super::*;
+    use crate::tables::GeometryTables;
+
+    fn spot(gpu: usize, profile: u32, start: u8) -> Spot {
+        let profile = GpuInstanceProfileId::new(profile);
+        Spot { gpu, part: PlacedProfile { placement: Placement::new(start, 4), profile } }
+    }
+
+    /// Two full GPUs that exchange their right halves, and others that are empty.
+    fn exchanged(others: usize) -> Vec<Relocation> {
+        let geometry = Arc::new(catalog::board("a100-sxm4-40gb").unwrap().geometry());
+        let mut fleet = Fleet::new(alloc::vec![Arc::new(GeometryTables::new(&geometry))]);
+        for gpu in 0..2 + others {
+            fleet.add(0);
+            if gpu < 2 {
+                assert!(fleet.put(spot(gpu, 5, 0), Tie::Held));
+                assert!(fleet.put(spot(gpu, 9, 4), Tie::Movable(1)));
+            }
+        }
+        let (one, other) = (spot(0, 9, 4), spot(1, 9, 4));
+        in_order(&fleet, &[], &[Move { from: one, to: other }, Move { from: other, to: one }])
+    }
+
+    #[test]
+    fn a_circle_is_broken_by_a_slot_to_spare_or_else_by_a_wait() {
+        let (one, other) = (spot(0, 9, 4), spot(1, 9, 4));
+        let slot = spot(2, 9, 0);
+        assert_eq!(
+            exchanged(1),
+            [
+                Relocation::MakeFirst { from: one, to: slot },
+                Relocation::MakeFirst { from: other, to: one },
+                Relocation::MakeFirst { from: slot, to: other },
+            ]
+        );
+        assert_eq!(
+            exchanged(0),
+            [
+                Relocation::Park { from: one },
+                Relocation::MakeFirst { from: other, to: one },
+                Relocation::Unpark { from: one, to: other },
+            ]
+        );
+    }
+}

@@ -113,15 +113,39 @@ fn contender_columns(study: &Study) -> impl Iterator<Item = String> + '_ {
 }
 
 fn overview(study: &Study, metric: &Metric) -> Grid {
-    let columns = std::iter::once("requests".to_owned()).chain(contender_columns(study)).collect();
+    let heads = contender_columns(study).chain(["best without moves".to_owned()]);
+    let columns = std::iter::once("requests".to_owned()).chain(heads).collect();
     let row = |source: usize| {
         let cells = study.of_source(source).iter();
         let cells = cells.map(|cell| words(cell.estimate(metric), metric.digits));
         let first = study.plan.sources.get(source).map_or_else(String::new, ToString::to_string);
-        std::iter::once(first).chain(cells).collect()
+        let cells = std::iter::once(first).chain(cells);
+        cells.chain([leaders(study, source, metric)]).collect()
     };
     let rows = (0..study.plan.sources.len()).map(row).collect();
     Grid { title: format!("All: {}", with_unit(metric.title, metric)), columns, rows, main: false }
+}
+
+/// The best of those that move nothing, then whoever differs from it by no more than chance.
+fn leaders(study: &Study, source: usize, metric: &Metric) -> String {
+    let Some(more) = metric.more_is_better else { return String::new() };
+    let places = |cell: &&Cell| {
+        study.plan.contenders.get(cell.contender).is_some_and(|contender| !contender.moves())
+    };
+    let cells: Vec<&Cell> = study.of_source(source).iter().filter(places).collect();
+    let score = |cell: &Cell| {
+        let mean = cell.estimate(metric).mean;
+        if more { mean } else { -mean }
+    };
+    let best = cells.iter().rev().copied().max_by(|a, b| score(a).total_cmp(&score(b)));
+    let Some(best) = best else { return String::new() };
+    let equal = cells.iter().filter(|cell| {
+        let difference = cell.difference(best, metric);
+        cell.contender != best.contender && cell.runs.len() > 1 && !difference.is_clear()
+    });
+    let equal: Vec<String> = equal.map(|cell| name(study, cell.contender)).collect();
+    let first = name(study, best.contender);
+    if equal.is_empty() { first } else { format!("{first}; equal: {}", equal.join(", ")) }
 }
 
 fn main(study: &Study, source: usize) -> Grid {
