@@ -198,6 +198,14 @@ impl PlanDocument {
         self.gpus.iter().any(|gpu| gpu.blocked.is_some())
     }
 
+    /// Whether somebody or something is in the way, and not only a rule or the state of a GPU.
+    pub fn has_obstacles(&self) -> bool {
+        self.gpus
+            .iter()
+            .filter_map(|gpu| gpu.blocked.as_ref())
+            .any(|blocked| !blocked.by.is_empty())
+    }
+
     /// Whether it can never be carried out: some GPU can never hold what is wanted of it.
     pub fn is_for_never(&self) -> bool {
         self.gpus.iter().any(|gpu| gpu.blocked.as_ref().is_some_and(|blocked| blocked.never))

@@ -19,6 +19,7 @@ mod output;
 mod session;
 mod sharing;
 mod sim;
+mod sizing;
 mod verbs;
 
 use std::ffi::OsString;

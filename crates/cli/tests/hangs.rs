@@ -70,9 +70,12 @@ impl Impatient {
     }
 
     fn until_over(&self) -> Value {
-        wait_for("the change to be over", || {
-            let change = self.newest();
-            (change["state"] == "failed").then_some(change)
+        wait_for("every change to be over", || {
+            let changes = self.server.lab.json(&["change"]);
+            let changes = changes.as_array()?.clone();
+            let over = |change: &Value| change["state"] == "failed" || change["state"] == "done";
+            let failed = changes.iter().rfind(|change| change["state"] == "failed").cloned();
+            failed.filter(|_| changes.iter().all(over))
         })
     }
 
@@ -98,9 +101,11 @@ impl Impatient {
         server.lab.ok(&[&run[..], &["1", "--", "true"]].concat());
         server.lab.fails(124, &[&run[..], &["0", "--", "true"]].concat());
         server.lab.fails(5, &["create", "--gpu", "0", "1g.6gb", "--yes"]);
-        let doctor = server.lab.run(&["doctor"]);
-        let words = told(&doctor);
-        assert!(words.contains("has not come back from the driver"), "{words}");
+        let doctor = server.lab.run(&["--json", "doctor"]);
+        let doctor: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        let found = doctor["findings"].as_array().unwrap().iter().find(|f| f["id"] == "change");
+        let found = found.unwrap_or_else(|| panic!("{doctor}"));
+        assert_eq!((&found["severity"], &found["gpu"]), (&"error".into(), &0.into()), "{found}");
     }
 }
 

@@ -202,8 +202,9 @@ fn explained(
     error: String,
 ) -> String {
     let step = step.and_then(|index| execution.plan().steps.get(index as usize));
-    let behind = step
-        .and_then(|step| modes::behind(&hands.machine, published.observed.gpu(step.gpu())?, step));
+    let behind = step.and_then(|step| {
+        modes::behind(&hands.machine, published, published.observed.gpu(step.gpu())?, step)
+    });
     match behind {
         Some(words) if !error.contains(&words) => format!("{error}; {words}"),
         Some(_) | None => error,

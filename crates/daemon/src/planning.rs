@@ -156,6 +156,11 @@ impl One<'_> {
                 plan.estimate_ms = cost.span.get();
                 of_it.measured = cost.measured;
                 let turns = turns(&steps);
+                if let Some(blocked) = self.held(turns) {
+                    plan.estimate_ms = 0;
+                    plan.blocked = Some(blocked);
+                    return (plan, of_it);
+                }
                 of_it.halts = turns || units_on_it && !steps.steps.is_empty();
                 describe(&mut plan, seen, &report);
                 if turns {
@@ -179,6 +184,22 @@ impl One<'_> {
             }
         }
         (plan, of_it)
+    }
+
+    /// Programs that keep the mode from being changed. A change would find out only after it had taken
+    /// away what lies there, and could not make it again.
+    fn held(&self, turns: bool) -> Option<BlockedView> {
+        if !turns || self.request.wait_idle {
+            return None;
+        }
+        let Self { picture, machine, seen, halting, .. } = self;
+        let names = modes::holders(machine, picture, seen, &halting.halt.units);
+        if names.is_empty() {
+            return None;
+        }
+        let sentence = modes::sentence(seen, &names);
+        let by = names.into_iter().map(|by| InTheWay { gpu_instance: None, by, lease: None });
+        Some(BlockedView { sentence, by: by.collect(), passes: false, never: false })
     }
 
     fn empty(&self, desired: &DesiredGpu) -> GpuPlan {

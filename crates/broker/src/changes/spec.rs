@@ -208,7 +208,7 @@ impl Change {
     }
 
     /// Whether it has units to stop that still run.
-    pub(crate) fn needs_units_stopped(&self) -> bool {
+    pub fn needs_units_stopped(&self) -> bool {
         self.units.state == UnitsState::Untouched && !self.units.names.is_empty()
     }
 

@@ -329,7 +329,8 @@ fn a_step_that_does_not_come_back_holds_up_its_own_gpu_alone() {
     assert!(rig.state.change_on(&uuid(0)).is_some() && rig.state.change_on(&uuid(1)).is_none());
     // Heard of again, it makes no difference.
     rig.command(Command::PlanLate { plan, words }).unwrap();
-    let lease = rig.request(rig.spec(1000, "4g.24gb")).unwrap();
+    let spec = rig.spec(1000, "4g.24gb");
+    let lease = rig.request(spec).unwrap();
     assert!(rig.state.plans.values().any(|open| open.gpus().any(|gpu| *gpu == uuid(1))), "{lease}");
     rig.run_out();
     assert_eq!(rig.the(id).gpus[&uuid(0)].progress, Progress::Undone);
@@ -490,6 +491,35 @@ fn units_are_stopped_before_and_run_again_after_whatever_happens() {
 }
 
 /// A service must not stand still for as long as somebody keeps a change waiting.
+/// A service that is started again while a change waits has other processes; they are its own all the same.
+#[test]
+fn a_unit_that_was_started_again_while_a_change_waits_is_not_in_the_way() {
+    let mut machine = Machine::new(&["a30"]);
+    machine.node.gpus[0].mig = mode(MigMode::Disabled);
+    let held_by = |rig: &mut Rig, pids: &[u32]| {
+        let process = |pid: &u32| GpuProcess { pid: *pid, memory: None };
+        rig.machine.node.gpus[0].processes = pids.iter().map(process).collect();
+        rig.observe();
+    };
+    let mut rig = Rig::with(machine, broker::Policy::default());
+    held_by(&mut rig, &[40, 7]);
+    let spec = Rig::change_of_gpus(vec![rig.part(&uuid(0), DesiredGpu::Sliced)]);
+    let units = vec!["nvidia-dcgm.service".to_string()];
+    let id = rig.change(ChangeSpec { units, leaving: vec![40], wait_idle: true, ..spec }).unwrap();
+    assert_eq!(rig.the(id).units.state, UnitsState::Untouched, "7 is in the way");
+    held_by(&mut rig, &[41]);
+    assert_eq!(
+        rig.the(id).units.state,
+        UnitsState::Untouched,
+        "and so is 41, for all that is known"
+    );
+    rig.command(Command::UnitsRunAs { change: id, leaving: vec![41] }).unwrap();
+    assert_eq!(rig.the(id).units.state, UnitsState::Stopping);
+    // While they are being stopped nobody's word changes what was decided.
+    rig.command(Command::UnitsRunAs { change: id, leaving: vec![42] }).unwrap();
+    assert_eq!(rig.the(id).leaving, [41]);
+}
+
 #[test]
 fn units_run_on_while_a_change_waits_for_somebody() {
     let mut rig = Rig::new(&["a100-sxm4-40gb", "a30"]);

@@ -219,7 +219,12 @@ async fn done(
     }
     if plan.is_blocked() && !plan.wait_idle {
         draw();
-        return Err(Failure::new("E-BLOCKED", "nothing was changed: something is in the way")
+        let why = if plan.has_obstacles() {
+            "something is in the way"
+        } else {
+            "the GPU is not in a state for that, or it is not allowed"
+        };
+        return Err(Failure::new("E-BLOCKED", format!("nothing was changed: {why}"))
             .exit(Exit::Busy)
             .hint(blocked_hint(plan)));
     }
@@ -275,6 +280,13 @@ fn blocked_hint(plan: &PlanDocument) -> String {
         let thing = blocked.by.iter().find(|thing| thing.lease.is_none())?;
         Some((gpu.index, thing.gpu_instance?))
     });
+    let held = blocked().find(|(_, blocked)| blocked.by.iter().any(|by| by.gpu_instance.is_none()));
+    if let Some((gpu, _)) = held {
+        return format!(
+            "`migctl why-busy {}` says who and what to do; --stop-clients stops the known services",
+            gpu.index
+        );
+    }
     match (off, idle) {
         (Some((gpu, _)), _) if gpu.desired != model::DesiredGpu::Sliced => {
             format!("`migctl mode enable --gpu {}` first", gpu.index)

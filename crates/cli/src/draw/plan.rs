@@ -192,7 +192,8 @@ fn foot(plan: &PlanDocument, changed: &[&GpuPlan], page: Page) -> Vec<String> {
     } else if !blocked.is_empty() && plan.wait_idle {
         lines.push(format!("{} will be changed as soon as possible", gpus(&blocked)));
     } else if !blocked.is_empty() {
-        let words = format!("cannot be done now: something is in the way on {}", gpus(&blocked));
+        let why = if plan.has_obstacles() { "something is in the way" } else { "as said above" };
+        let words = format!("cannot be done now: {why} on {}", gpus(&blocked));
         lines.push(styled(ALARM, &words));
     }
     if !lines.is_empty() {

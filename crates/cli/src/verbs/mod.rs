@@ -7,6 +7,7 @@ pub(crate) mod advise;
 pub(crate) mod apply;
 pub(crate) mod assert;
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod book;
 pub(crate) mod cancel;
 pub(crate) mod change;
@@ -39,6 +40,7 @@ pub(crate) mod release;
 pub(crate) mod renew;
 pub(crate) mod run;
 pub(crate) mod shell;
+pub(crate) mod size;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod topo;
@@ -87,6 +89,9 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Why(args) => why::run(context, &args),
         Command::WhyBusy(args) => why_busy::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
+        Command::Size(args) => size::run(context, &args),
+        Command::Bench(args) => bench::run(context, &args),
+        Command::BenchSlice(args) => bench::on_slice(context, &args),
         Command::Explain(args) => explain::run(context, &args),
         Command::Advise(args) => advise::run(context, &args),
         Command::Events(args) => events::run(context, &args),

@@ -11,6 +11,8 @@ use planner::Policy;
 pub(crate) enum Rule {
     /// Places it by a policy of the planner.
     Place(Policy),
+    /// The same; where there is no place, at most so many running slices are moved to make one.
+    Open(Policy, usize),
     /// Lays everything anew for every request, at no cost: accepts if any packing fits.
     Repack,
 }
@@ -45,6 +47,11 @@ const ALL: &[Contender] = &[
     placing(
         Policy::Scar,
         "scarcity-weighted capacity loss, forecast from past requests",
+        "migd's own",
+    ),
+    placing(
+        Policy::Flp,
+        "forecast-lookahead packing: what a placement keeps from likely requests to come",
         "migd's own",
     ),
     placing(
@@ -83,6 +90,24 @@ const ALL: &[Contender] = &[
         "the rule of HAMi pull request 2855, with GPUs filled one after another",
     ),
     Contender {
+        name: "flp+1",
+        title: "flp, and where it finds no place, one running slice moved",
+        source: "migd's own; every slice may move",
+        rule: Rule::Open(Policy::Flp, 1),
+    },
+    Contender {
+        name: "scar+1",
+        title: "scar, and where it finds no place, one running slice moved",
+        source: "migd's own; every slice may move",
+        rule: Rule::Open(Policy::Scar, 1),
+    },
+    Contender {
+        name: "scar+2",
+        title: "scar, and where it finds no place, up to two running slices moved",
+        source: "migd's own; every slice may move",
+        rule: Rule::Open(Policy::Scar, 2),
+    },
+    Contender {
         name: "oracle",
         title: "lays everything anew for each request, at no cost: no policy, but a bound on what \
                 fragmentation costs",
@@ -109,7 +134,12 @@ impl Contender {
         })
     }
 
-    /// Whether it moves what runs at no cost, which no machine can.
+    /// Whether it moves anything that runs.
+    pub const fn moves(&self) -> bool {
+        matches!(self.rule, Rule::Open(..) | Rule::Repack)
+    }
+
+    /// Whether it moves everything that runs at no cost, which no machine can.
     pub fn is_oracle(&self) -> bool {
         self.rule == Rule::Repack
     }

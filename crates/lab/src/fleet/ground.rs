@@ -168,6 +168,16 @@ impl<'a> Ground<'a> {
         places
     }
 
+    /// Takes one slice from the request that has it, and tells which that was; `None` if nobody has
+    /// it.
+    pub(crate) fn release(&mut self, place: Place) -> Option<usize> {
+        let (gpu, part) = place;
+        let owner = self.gpus[gpu].slices.iter().find(|slice| slice.part == part)?.owner;
+        self.placed[owner].retain(|other| *other != place);
+        self.take(gpu, part);
+        Some(owner)
+    }
+
     /// Takes one slice away.
     fn take(&mut self, gpu: usize, part: PlacedProfile) {
         let there = &self.gpus[gpu];

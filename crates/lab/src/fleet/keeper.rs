@@ -4,9 +4,11 @@
 
 use model::{GpuInstanceProfileId, Timestamp};
 use planner::Policy;
+use planner::open::Spot;
 
 use super::contender::{Contender, Rule};
 use super::ground::Ground;
+use super::opening::Mover;
 use super::packing::Packing;
 use super::queue::LineKey;
 use super::site::{Site, WHOLE};
@@ -19,7 +21,12 @@ type Held = (usize, GpuInstanceProfileId, u32);
 #[derive(Debug)]
 enum Holder<'a> {
     /// Slices have places.
-    Placed { ground: Box<Ground<'a>>, policy: Policy },
+    Placed {
+        ground: Box<Ground<'a>>,
+        policy: Policy,
+        /// Makes room by moves, for a contender that does.
+        mover: Option<Mover>,
+    },
     /// Slices are counted; by request, what it holds.
     Counted(Vec<Option<Held>>),
 }
@@ -52,7 +59,12 @@ impl<'a> Keeper<'a> {
     pub(crate) fn new(site: &'a Site, work: &'a Workload, contender: &Contender) -> Self {
         let holder = match contender.rule {
             Rule::Place(policy) => {
-                Holder::Placed { ground: Box::new(Ground::new(site, work)), policy }
+                let ground = Box::new(Ground::new(site, work));
+                Holder::Placed { ground, policy, mover: None }
+            }
+            Rule::Open(policy, most) => {
+                let ground = Box::new(Ground::new(site, work));
+                Holder::Placed { ground, policy, mover: Some(Mover::new(site, most)) }
             }
             Rule::Repack => Holder::Counted(vec![None; work.requests.len()]),
         };
@@ -71,8 +83,10 @@ impl<'a> Keeper<'a> {
     /// Whether a request may fit now; no is certain.
     pub(crate) fn may_fit(&self, (kind, count): LineKey) -> bool {
         match &self.holder {
-            Holder::Placed { ground, .. } => ground.may_fit(kind, count),
-            Holder::Counted(_) => self.packing.room(&self.kinds[kind], count).is_some(),
+            Holder::Placed { ground, mover: None, .. } => ground.may_fit(kind, count),
+            Holder::Placed { mover: Some(_), .. } | Holder::Counted(_) => {
+                self.packing.room(&self.kinds[kind], count).is_some()
+            }
         }
     }
 
@@ -94,14 +108,26 @@ impl<'a> Keeper<'a> {
         until: Option<Timestamp>,
     ) -> bool {
         match &mut self.holder {
-            Holder::Placed { ground, policy } => {
+            Holder::Placed { ground, policy, mover } => {
                 let wanted = &self.kinds[kind].wanted;
                 for _ in 0..count {
-                    let placed = ground
+                    let before = ground.places(request).len();
+                    let mut placed = ground
                         .place(policy, kind, request)
                         .or_else(|| ground.place_beside(wanted, request, until));
+                    match (mover.as_mut(), ground.places(request).get(before)) {
+                        (Some(mover), Some((gpu, part))) => {
+                            mover.put(Spot { gpu: *gpu, part: *part });
+                        }
+                        (Some(mover), None) => {
+                            placed = mover.open(ground, self.site, wanted, request);
+                        }
+                        (None, _) => {}
+                    }
                     if placed.is_none() {
-                        ground.leave(request);
+                        for (gpu, part) in ground.leave(request) {
+                            mover.iter_mut().for_each(|mover| mover.take(Spot { gpu, part }));
+                        }
                         return false;
                     }
                 }
@@ -125,9 +151,10 @@ impl<'a> Keeper<'a> {
     /// Takes away all that a request has.
     pub(crate) fn leave(&mut self, request: usize) {
         match &mut self.holder {
-            Holder::Placed { ground, .. } => {
+            Holder::Placed { ground, mover, .. } => {
                 for (gpu, part) in ground.leave(request) {
                     self.packing.take(ground.gpus[gpu].board, part.profile, 1);
+                    mover.iter_mut().for_each(|mover| mover.take(Spot { gpu, part }));
                 }
             }
             Holder::Counted(held) => {
@@ -169,8 +196,11 @@ impl<'a> Keeper<'a> {
     }
 
     /// Running slices that were started elsewhere, and their weight.
-    pub(crate) const fn moved(&self) -> (u64, u64) {
-        (0, 0)
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        match &self.holder {
+            Holder::Placed { mover: Some(mover), .. } => mover.moved,
+            Holder::Placed { mover: None, .. } | Holder::Counted(_) => (0, 0),
+        }
     }
 
     /// Whether room is kept for somebody.
@@ -185,7 +215,8 @@ impl<'a> Keeper<'a> {
         request: usize,
         ends: impl Fn(usize) -> Option<Timestamp>,
     ) {
-        if let Holder::Placed { ground, .. } = &mut self.holder {
+        // Whoever moves others makes its room instead of waiting for it.
+        if let Holder::Placed { ground, mover: None, .. } = &mut self.holder {
             ground.keep(&self.kinds[kind].wanted, request, ends);
         }
     }

@@ -11,6 +11,8 @@ pub struct Metric {
     pub key: &'static str,
     /// Its name for people, without the unit.
     pub title: &'static str,
+    /// The same where a table says what it is about.
+    pub short: &'static str,
     /// Its unit; empty for plain numbers.
     pub unit: &'static str,
     /// What a value is multiplied by to be in that unit.
@@ -30,11 +32,20 @@ const fn share(
     of: fn(&Figures) -> f64,
 ) -> Metric {
     let more_is_better = Some(more_is_better);
-    Metric { key, title, unit: "%", factor: 100.0, digits: 2, more_is_better, of }
+    Metric { key, title, short: title, unit: "%", factor: 100.0, digits: 2, more_is_better, of }
 }
 
 const fn seconds(key: &'static str, title: &'static str, of: fn(&Figures) -> f64) -> Metric {
-    Metric { key, title, unit: "s", factor: 1.0, digits: 0, more_is_better: Some(false), of }
+    Metric {
+        key,
+        title,
+        short: title,
+        unit: "s",
+        factor: 1.0,
+        digits: 0,
+        more_is_better: Some(false),
+        of,
+    }
 }
 
 const fn number(
@@ -43,21 +54,25 @@ const fn number(
     more_is_better: Option<bool>,
     of: fn(&Figures) -> f64,
 ) -> Metric {
-    Metric { key, title, unit: "", factor: 1.0, digits: 1, more_is_better, of }
+    Metric { key, title, short: title, unit: "", factor: 1.0, digits: 1, more_is_better, of }
 }
 
 /// Requests that got what they asked for.
 pub const ACCEPTED: Metric = share("accepted", "accepted", true, Figures::acceptance);
 /// The same by size.
-pub const ACCEPTED_SLICES: Metric =
-    share("accepted_slices", "accepted, by size", true, Figures::weighted_acceptance);
+pub const ACCEPTED_SLICES: Metric = Metric {
+    short: "by size",
+    ..share("accepted_slices", "accepted, by size", true, Figures::weighted_acceptance)
+};
 /// Rejections that a repacking would have avoided.
 pub const AVOIDABLE: Metric = share("avoidable", "avoidable", false, Figures::avoidable_share);
 /// Memory held.
 pub const USED: Metric = share("used", "used", true, |figures| figures.used);
 /// Free room that is of no use.
-pub const FRAGMENTED: Metric =
-    share("fragmentation", "fragmented", false, |figures| figures.fragmentation);
+pub const FRAGMENTED: Metric = Metric {
+    short: "frag.",
+    ..share("fragmentation", "fragmented", false, |figures| figures.fragmentation)
+};
 /// Mean wait.
 pub const WAIT_MEAN: Metric = seconds("wait_mean_s", "mean wait", |figures| figures.waits.mean);
 /// Median wait.
@@ -67,8 +82,11 @@ pub const WAIT_P95: Metric = seconds("wait_p95_s", "P95 wait", |figures| figures
 /// What 99 of 100 do not exceed.
 pub const WAIT_P99: Metric = seconds("wait_p99_s", "P99 wait", |figures| figures.waits.p99);
 /// Slices that were moved.
-pub const MOVES: Metric =
-    number("moves_per_1000", "moves per 1,000", Some(false), Figures::moves_per_thousand);
+pub const MOVES: Metric = Metric {
+    short: "moves ‰",
+    digits: 0,
+    ..number("moves_per_1000", "moves per 1,000 requests", Some(false), Figures::moves_per_thousand)
+};
 
 /// All of them, in the order of files.
 pub const ALL: &[Metric] = &[

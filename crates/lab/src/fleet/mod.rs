@@ -25,6 +25,7 @@ mod ground;
 mod keeper;
 pub mod metric;
 pub mod mixes;
+mod opening;
 mod packing;
 mod queue;
 pub mod read;
@@ -44,3 +45,8 @@ pub use site::{Site, SiteBoard, SiteError};
 pub use stats::Estimate;
 pub use study::{Cell, Plan, Progress, Source, Study};
 pub use work::{Kind, Request, Span, Wish, WishError, Workload};
+
+#[cfg(test)]
+mod like_broker;
+#[cfg(test)]
+mod tests;

@@ -56,12 +56,6 @@ impl Packing {
         Self { pools, pool_of }
     }
 
-    /// Whether the answers are exact, see the type.
-    #[cfg(test)]
-    pub(crate) fn is_exact(&self) -> bool {
-        self.pools.len() == 1
-    }
-
     /// A board where that many more of a kind fit beside all that runs there.
     pub(crate) fn room(&self, kind: &Kind, count: u32) -> Option<usize> {
         let boards = self.pool_of.iter().enumerate();

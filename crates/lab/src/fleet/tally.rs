@@ -33,7 +33,7 @@ pub(crate) struct Tally<'a> {
     kinds: Vec<Group>,
     tenants: Vec<Group>,
     figures: Figures,
-    /// Sums over the measured span: held, compute, active, fragmentation; times milliseconds.
+    /// Sums over the span in which room is measured: held, compute, active, fragmentation; times milliseconds.
     areas: [f64; 4],
     level: Level,
     since: Timestamp,
@@ -63,12 +63,12 @@ impl<'a> Tally<'a> {
 
     /// Whether the level matters at a moment.
     pub(crate) fn is_measured(&self, now: Timestamp) -> bool {
-        now < self.work.measured.to
+        now < self.work.room.to
     }
 
     /// The fleet is so full from now on.
     pub(crate) fn level(&mut self, now: Timestamp, level: Level) {
-        let span = self.work.measured;
+        let span = self.work.room;
         let (from, to) = (self.since.max(span.from), now.min(span.to));
         let time = to.since(from).get() as f64;
         let held = &self.level;
@@ -137,9 +137,9 @@ impl<'a> Tally<'a> {
 
     /// The sums; nothing happens after it.
     pub(crate) fn close(mut self, now: Timestamp) -> Figures {
-        self.level(now.max(self.work.measured.to), self.level);
+        self.level(now.max(self.work.room.to), self.level);
         let mut figures = self.figures;
-        let span = self.work.measured.to.since(self.work.measured.from).get().max(1) as f64;
+        let span = self.work.room.to.since(self.work.room.from).get().max(1) as f64;
         let all = self.site.weight() as f64;
         let [held, compute, active, fragmentation] = self.areas.map(|area| area / span);
         (figures.used, figures.used_compute) = (held / all, compute / all);

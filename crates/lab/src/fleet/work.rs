@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use model::geometry::{Need, SelectError};
+use model::geometry::SelectError;
 use model::{
-    Geometry, GpuInstanceProfile, GpuInstanceProfileId, Millis, ProfileSelector, Timestamp,
+    Geometry, GpuInstanceProfile, GpuInstanceProfileId, Millis, NominalGb, ProfileSelector,
+    Timestamp,
 };
 
 use super::site::Site;
@@ -23,8 +24,8 @@ pub enum Wish {
     /// So many thousandths of a GPU's compute: the smallest plain profile that has at least that
     /// part of the compute slices.
     Share(u32),
-    /// The smallest plain profile with enough memory and compute.
-    Need(Need),
+    /// The smallest profile whose memory is the share of its compute, and enough.
+    Memory(NominalGb),
 }
 
 /// A wish that no board of the fleet can fulfil.
@@ -55,7 +56,10 @@ impl Wish {
                 let enough = |p: &&GpuInstanceProfile| u32::from(p.name.slices) >= wanted;
                 geometry.plain_profiles().filter(enough).min_by_key(|p| (p.name.slices, p.size))
             }
-            Self::Need(need) => geometry.smallest_for(&need).ok(),
+            Self::Memory(gb) => {
+                let enough = |p: &&GpuInstanceProfile| p.name.memory >= gb;
+                geometry.plain_profiles().filter(enough).min_by_key(|p| (p.name.slices, p.size))
+            }
         }
     }
 
@@ -65,7 +69,7 @@ impl Wish {
             Self::WholeGpu => "a slice of a whole GPU".into(),
             Self::DoubleMemory(slices) => format!("a {slices}g with double memory"),
             Self::Share(thousandths) => format!("{thousandths} thousandths of its compute"),
-            Self::Need(need) => need.to_string(),
+            Self::Memory(gb) => format!("a profile of {gb}gb"),
         }
     }
 
@@ -142,8 +146,10 @@ pub struct Workload {
     pub kinds: Vec<Kind>,
     /// Whose they are.
     pub tenants: Vec<String>,
-    /// Which requests count: those that come in this span. Room is measured in it, too.
+    /// Which requests count: those that come in this span.
     pub measured: Span,
+    /// In which span room is measured.
+    pub room: Span,
     /// What a reader has to know: rows left out, profiles that were mapped.
     pub notes: Vec<String>,
 }

@@ -49,7 +49,9 @@ pub(super) struct Source {
     pub(super) kind: usize,
     /// How many instances one block holds.
     pub(super) holds: u32,
-    /// By number of instances placed, up to `holds`: the blocks that are left.
+    /// The blocks that are left of a full one.
+    pub(super) full: Vec<(usize, u32)>,
+    /// By number of instances placed, below `holds`: the blocks that are left.
     pub(super) left: Vec<Vec<(usize, u32)>>,
 }
 
@@ -96,8 +98,7 @@ impl Blocks {
             let found = sources.into_iter().find(|(_, source)| source.kind == kind);
             let most = self.changes.each().iter().map(|change| change[kind]).max().unwrap_or(0);
             let (index, holds) = found.map_or((0, 0), |(index, source)| (index, source.holds));
-            let rest = found.and_then(|(_, source)| source.left.last());
-            self.exact &= rest.is_some_and(Vec::is_empty);
+            self.exact &= found.is_some_and(|(_, source)| source.full.is_empty());
             self.first.push((index, holds, most.max(0) as u32));
         }
     }
@@ -267,6 +268,7 @@ fn source(kinds: &[Kind], kind: usize, profile: usize) -> Option<Source> {
     }
     let sparse =
         |counts: Vec<u32>| counts.into_iter().enumerate().filter(|(_, count)| *count > 0).collect();
-    let holds = left.len() as u32 - 1;
-    Some(Source { kind, holds, left: left.into_iter().map(sparse).collect() })
+    let full = sparse(left.pop()?);
+    let left: Vec<_> = left.into_iter().map(sparse).collect();
+    Some(Source { kind, holds: left.len() as u32, full, left })
 }

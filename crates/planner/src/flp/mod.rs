@@ -171,14 +171,18 @@ impl Source {
         if there == 0 {
             return 0;
         }
-        let filled = there.min(if self.holds == 1 { wanted } else { wanted / self.holds });
-        let mut placed = 0;
-        if filled > 0 {
-            room[self.kind] -= filled;
-            placed = filled * self.holds;
-            for (kind, more) in &self.left[self.holds as usize] {
-                room[*kind] += more * filled;
-            }
+        let whole = match self.holds {
+            1 => wanted,
+            2 => wanted / 2,
+            3 => wanted / 3,
+            4 => wanted / 4,
+            more => wanted / more,
+        };
+        let filled = there.min(whole);
+        let mut placed = filled * self.holds;
+        room[self.kind] -= filled;
+        for (kind, more) in &self.full {
+            room[*kind] += more * filled;
         }
         // One more block, for the last few.
         if filled < there && placed < wanted {

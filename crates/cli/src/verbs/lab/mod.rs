@@ -51,7 +51,7 @@ enum LabVerb {
         migctl lab mixes --gpus 100 --mix uniform,bimodal --load 0.85,1.0 --seeds 20\n  \
         migctl lab mixes --gpus 1000 --load 1.2 --queue drain --policy scar,first-fit")]
     Mixes(MixesArgs),
-    /// Made-up demand from which nobody leaves, until it would be larger than the fleet
+    /// Made-up demand from which nobody leaves, as much as the fleet has on average
     #[command(after_help = "Examples:\n  \
         migctl lab fill --gpus 100 --seeds 50\n  \
         migctl lab fill --to 1.2 --mix skew-small --policy scar,mfi,oracle")]

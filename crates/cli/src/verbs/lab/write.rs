@@ -70,25 +70,31 @@ pub(super) fn terminal(context: &Context, study: &Study) -> Result<(), Failure> 
     context.output.line(&lines.join("\n"))
 }
 
-/// The grid; on a narrow terminal without the widths of its intervals.
+/// The grid; on a narrow terminal without its last column, or else without its intervals.
 fn table(grid: &Grid, columns: usize) -> Vec<String> {
-    let full = lines(grid, |cell| cell.to_owned());
-    let widest =
-        full.iter().map(|line| width(&anstream::adapter::strip_str(line).to_string())).max();
-    if widest.unwrap_or(0) <= columns {
-        return full;
+    let fits = |lines: &[String]| {
+        lines.iter().all(|line| width(&anstream::adapter::strip_str(line).to_string()) <= columns)
+    };
+    let all = lines(grid, grid.columns.len(), str::to_owned);
+    let most = lines(grid, grid.columns.len().saturating_sub(1), str::to_owned);
+    match (fits(&all), fits(&most)) {
+        (true, _) => all,
+        (false, true) => most,
+        (false, false) => lines(grid, grid.columns.len(), |cell| {
+            cell.split(" ±").next().unwrap_or(cell).to_owned()
+        }),
     }
-    lines(grid, |cell| cell.split(" ±").next().unwrap_or(cell).to_owned())
 }
 
-fn lines(grid: &Grid, cell: impl Fn(&str) -> String) -> Vec<String> {
+/// So many columns of it.
+fn lines(grid: &Grid, columns: usize, cell: impl Fn(&str) -> String) -> Vec<String> {
     let mut table = Table::new([]);
-    for (index, head) in grid.columns.iter().enumerate() {
+    for (index, head) in grid.columns.iter().take(columns).enumerate() {
         let side = if index == 0 { Side::Left } else { Side::Right };
         table.column(head.to_uppercase(), side);
     }
     for row in &grid.rows {
-        table.row(row.iter().map(|text| cell(text)).collect::<Vec<_>>());
+        table.row(row.iter().take(columns).map(|text| cell(text)).collect::<Vec<_>>());
     }
     table.lines()
 }

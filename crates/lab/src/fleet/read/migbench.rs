@@ -3,8 +3,7 @@
 //! Must never choose a profile by the work: the smallest with enough memory is taken, as MIGBench's
 //! control planes do; a scheduler that chooses larger ones for long jobs is measured elsewhere.
 
-use model::geometry::Need;
-use model::{MemoryRequest, Millis, NominalGb, Timestamp};
+use model::{Millis, NominalGb, Timestamp};
 
 use super::csv::{rows, same_length};
 use super::{Length, ReadError, Row, Trace};
@@ -28,19 +27,18 @@ pub(super) fn read(text: &str) -> Result<Trace, ReadError> {
         let work = row[2].whole("computeCoreMS", "hundredths of a GPU times milliseconds")?;
         let memory = row[3].whole("memoryMB", "MiB")?;
         let gb = u32::try_from(memory.div_ceil(1024)).unwrap_or(u32::MAX);
-        let memory = Some(MemoryRequest::Nominal(NominalGb::new(gb)));
         found.push(Row {
             line: row[0].line,
             arrival: Timestamp::from_millis(arrival),
             length: if work == 0 { Length::Lasts(Millis::new(1)) } else { Length::Work(work) },
-            wish: Wish::Need(Need { memory, compute_slices: None }),
+            wish: Wish::Memory(NominalGb::new(gb)),
             count: 1,
             tenant: "-".to_owned(),
         });
     }
     let notes = vec![
-        "each job takes the smallest profile with its memory, and runs as long as its work takes \
-         there (14 hundredths of a GPU for each compute slice, 100 for seven)"
+        "each job takes the smallest of 1g, 2g, 3g, 4g, 7g with its memory, and runs as long as its \
+         work takes there (14 hundredths of a GPU for each compute slice, 100 for seven)"
             .to_owned(),
     ];
     Ok(Trace { unit: "line", rows: found, notes })

@@ -227,7 +227,10 @@ impl Trace {
         let last = requests.last().map_or(Timestamp::default(), |request| request.arrival);
         let measured = Span { from: Timestamp::default(), to: last.plus(Millis::new(1)) };
         let Names { kinds, tenants, .. } = names;
-        let (name, notes) = (name.to_owned(), self.notes.clone());
-        Ok(Workload { name, requests, kinds, tenants, measured, notes })
+        let (name, notes, room) = (name.to_owned(), self.notes.clone(), measured);
+        Ok(Workload { name, requests, kinds, tenants, measured, room, notes })
     }
 }
+
+#[cfg(test)]
+mod tests;

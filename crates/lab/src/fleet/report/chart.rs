@@ -21,17 +21,17 @@ pub struct Chart {
 }
 
 /// Okabe and Ito's colours, told apart by people who see fewer colours, and greys after them.
-const COLOURS: [&str; 12] = [
+const COLOURS: [&str; 14] = [
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F3C8D",
-    "#117733", "#882255", "#444444", "#999999",
+    "#66A61E", "#A6192E", "#1B2A6B", "#999999", "#000000", "#B5A300",
 ];
 
 const LEFT: f64 = 64.0;
 const TOP: f64 = 34.0;
-const HEIGHT: f64 = 260.0;
-const STEP: f64 = 14.0;
-const GAP: f64 = 26.0;
-const LEGEND: f64 = 150.0;
+const HEIGHT: f64 = 320.0;
+const STEP: f64 = 9.0;
+const GAP: f64 = 14.0;
+const LEGEND: f64 = 130.0;
 
 /// The charts of a study: what policies are compared by, one each.
 pub fn charts(study: &Study) -> Vec<Chart> {
@@ -49,7 +49,8 @@ fn chart(study: &Study, metric: &Metric) -> Chart {
     let names: Vec<&str> = study.plan.contenders.iter().map(|contender| contender.name).collect();
     let unit = if metric.unit.is_empty() { String::new() } else { format!(", {}", metric.unit) };
     let title = format!("{}{unit}", metric.title);
-    let svg = Drawing { title: &title, groups: &groups, names: &names }.svg();
+    let most = (metric.unit == "%").then_some(100.0);
+    let svg = Drawing { title: &title, groups: &groups, names: &names, most }.svg();
     Chart { name: metric.key.to_owned(), title, svg }
 }
 
@@ -57,6 +58,8 @@ struct Drawing<'a> {
     title: &'a str,
     groups: &'a [(String, Vec<Estimate>)],
     names: &'a [&'a str],
+    /// What no value can exceed.
+    most: Option<f64>,
 }
 
 /// An axis with round ticks that holds all values.
@@ -80,12 +83,14 @@ impl Axis {
 
     fn y(&self, value: f64) -> f64 {
         let share = (value - self.low) / (self.high - self.low).max(f64::MIN_POSITIVE);
+        let share = share.clamp(0.0, 1.0);
         TOP + HEIGHT * (1.0 - share)
     }
 
     fn ticks(&self) -> Vec<f64> {
         let count = ((self.high - self.low) / self.step).round() as usize;
-        (0..=count).map(|index| self.low + self.step * index as f64).collect()
+        let all = (0..=count).map(|index| self.low + self.step * index as f64);
+        all.filter(|tick| *tick <= self.high + self.step * 1e-6).collect()
     }
 
     fn digits(&self) -> usize {
@@ -107,10 +112,12 @@ impl Drawing<'_> {
             (low, high) = (low.min(end), high.max(end));
         }
         if low > high {
-            Axis::holding(0.0, 1.0)
-        } else {
-            Axis::holding(low.max(0.0).min(low.abs()), high)
+            return Axis::holding(0.0, 1.0);
         }
+        // An interval may reach beyond what is possible; the axis does not.
+        let mut axis = Axis::holding(low.max(0.0), self.most.map_or(high, |most| high.min(most)));
+        axis.high = self.most.map_or(axis.high, |most| axis.high.min(most));
+        axis
     }
 
     fn svg(&self) -> String {
@@ -181,7 +188,7 @@ impl Drawing<'_> {
             let told = format!("{}: {:.3}", self.names.get(index).unwrap_or(&""), value.mean);
             let _ = writeln!(
                 svg,
-                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"><title>{}</title></circle>",
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"><title>{}</title></circle>",
                 escaped(&told)
             );
         }
@@ -202,7 +209,7 @@ impl Drawing<'_> {
             let colour = COLOURS[index % COLOURS.len()];
             let _ = writeln!(
                 svg,
-                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>\
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
                 x + 10.0,
                 y + 4.0,

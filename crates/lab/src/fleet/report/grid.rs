@@ -5,7 +5,7 @@
 use super::super::metric::{self, Metric};
 use super::super::stats::Estimate;
 use super::super::study::{Cell, Study};
-use super::super::{Figures, KindFigures};
+use super::super::{Figures, KindFigures, Pace};
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +20,16 @@ pub struct Grid {
     pub main: bool,
 }
 
-/// A number as tables have it: `96.08 ±0.12`.
+/// A number as tables have it: `96.08 ±0.12`; with a digit less where the last one says nothing.
 pub(super) fn words(estimate: Estimate, digits: usize) -> String {
+    if estimate.mean == 0.0 && estimate.half.is_none_or(|half| half == 0.0) {
+        return "0".into();
+    }
+    let digits = if estimate.half.is_some_and(|half| half >= 1.0) {
+        digits.saturating_sub(1)
+    } else {
+        digits
+    };
     let mean = format!("{:.digits$}", estimate.mean);
     // A zero has no sign.
     let mean = if mean.trim_start_matches(['-', '0', '.']).is_empty() {
@@ -39,11 +47,16 @@ fn signed(estimate: Estimate, digits: usize) -> String {
     format!("{plus}{text}{mark}")
 }
 
-fn head(metric: &Metric) -> String {
+/// A figure with its unit.
+fn with_unit(name: &str, metric: &Metric) -> String {
     match metric.unit {
-        "" => metric.title.to_owned(),
-        unit => format!("{} {unit}", metric.title),
+        "" => name.to_owned(),
+        unit => format!("{name} {unit}"),
     }
+}
+
+fn head(metric: &Metric) -> String {
+    with_unit(metric.short, metric)
 }
 
 /// The figures that matter for this kind of study.
@@ -100,22 +113,47 @@ fn contender_columns(study: &Study) -> impl Iterator<Item = String> + '_ {
 }
 
 fn overview(study: &Study, metric: &Metric) -> Grid {
-    let columns = std::iter::once("requests".to_owned()).chain(contender_columns(study)).collect();
+    let heads = contender_columns(study).chain(["best without moves".to_owned()]);
+    let columns = std::iter::once("requests".to_owned()).chain(heads).collect();
     let row = |source: usize| {
         let cells = study.of_source(source).iter();
         let cells = cells.map(|cell| words(cell.estimate(metric), metric.digits));
         let first = study.plan.sources.get(source).map_or_else(String::new, ToString::to_string);
-        std::iter::once(first).chain(cells).collect()
+        let cells = std::iter::once(first).chain(cells);
+        cells.chain([leaders(study, source, metric)]).collect()
     };
     let rows = (0..study.plan.sources.len()).map(row).collect();
-    Grid { title: format!("All: {}", head(metric)), columns, rows, main: false }
+    Grid { title: format!("All: {}", with_unit(metric.title, metric)), columns, rows, main: false }
+}
+
+/// The best of those that move nothing, then whoever differs from it by no more than chance.
+fn leaders(study: &Study, source: usize, metric: &Metric) -> String {
+    let Some(more) = metric.more_is_better else { return String::new() };
+    let places = |cell: &&Cell| {
+        study.plan.contenders.get(cell.contender).is_some_and(|contender| !contender.moves())
+    };
+    let cells: Vec<&Cell> = study.of_source(source).iter().filter(places).collect();
+    let score = |cell: &Cell| {
+        let mean = cell.estimate(metric).mean;
+        if more { mean } else { -mean }
+    };
+    let best = cells.iter().rev().copied().max_by(|a, b| score(a).total_cmp(&score(b)));
+    let Some(best) = best else { return String::new() };
+    let equal = cells.iter().filter(|cell| {
+        let difference = cell.difference(best, metric);
+        cell.contender != best.contender && cell.runs.len() > 1 && !difference.is_clear()
+    });
+    let equal: Vec<String> = equal.map(|cell| name(study, cell.contender)).collect();
+    let first = name(study, best.contender);
+    if equal.is_empty() { first } else { format!("{first}; equal: {}", equal.join(", ")) }
 }
 
 fn main(study: &Study, source: usize) -> Grid {
     let mut metrics = main_metrics(study);
     let moved = |cell: &Cell| cell.runs.iter().any(|run| run.moves > 0);
     if study.of_source(source).iter().any(moved) {
-        metrics.push(metric::MOVES);
+        // The last column is the first that a narrow terminal leaves out.
+        metrics.insert(metrics.len() - 1, metric::MOVES);
     }
     let heads = metrics.iter().map(head);
     let columns = std::iter::once("policy".to_owned()).chain(heads).collect();
@@ -182,25 +220,22 @@ fn by(study: &Study, source: usize, what: &str, parts: fn(&Figures) -> &Vec<Kind
 }
 
 fn decisions(study: &Study) -> Grid {
-    let heads = ["policy", "decisions", "P50 us", "P99 us", "per second"];
+    let heads = ["policy", "decisions", "P50 us", "P99 us"];
     let row = |contender: usize| {
         let cells = study.cells.iter().filter(|cell| cell.contender == contender);
-        let paces: Vec<_> = cells.map(|cell| cell.pace).collect();
+        let paces: Vec<Pace> = cells.map(|cell| cell.pace).collect();
         let count: u64 = paces.iter().map(|pace| pace.decisions).sum();
-        let total: u64 = paces.iter().map(|pace| pace.total_ns).sum();
         // The median source stands for all of them.
-        let middle = |of: fn(&super::super::Pace) -> u64| {
+        let middle = |of: fn(&Pace) -> u64| {
             let mut values: Vec<u64> = paces.iter().map(of).collect();
             values.sort_unstable();
             values.get(values.len() / 2).copied().unwrap_or(0) as f64 / 1000.0
         };
-        let rate = count as f64 * 1e9 / total.max(1) as f64;
         vec![
             name(study, contender),
             count.to_string(),
             format!("{:.1}", middle(|pace| pace.p50_ns)),
             format!("{:.1}", middle(|pace| pace.p99_ns)),
-            format!("{rate:.0}"),
         ]
     };
     let rows = (0..study.plan.contenders.len()).map(row).collect();

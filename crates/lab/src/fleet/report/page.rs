@@ -95,7 +95,7 @@ impl Grid {
 }
 
 const STYLE: &str = "\
-body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:72rem;margin:2rem auto;\
+body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:84rem;margin:2rem auto;\
 padding:0 1rem}\
 h1{font-size:1.5rem;margin-bottom:.3rem}h2{font-size:1.05rem;margin:1.8rem 0 .4rem}\
 code{background:#f3f3f3;padding:.1rem .3rem;border-radius:3px;overflow-wrap:anywhere}\
@@ -104,8 +104,6 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem
 th,td{padding:.25rem .7rem;text-align:right;white-space:nowrap;border-bottom:1px solid #e3e3e3}\
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff}\
 thead th{border-bottom:2px solid #999}\
-tbody tr:first-child td{font-weight:600}\
-svg{max-width:100%;height:auto}\
 figure{margin:1.2rem 0;overflow-x:auto}";
 
 /// The study as one page of HTML with its charts inside.

@@ -11,6 +11,8 @@ mod ilp;
 mod openings;
 mod small;
 
+pub(crate) use ilp::Draw;
+
 /// The packers of all geometries.
 fn packers() -> &'static [(&'static str, Packer)] {
     static ALL: OnceLock<Vec<(&'static str, Packer)>> = OnceLock::new();
