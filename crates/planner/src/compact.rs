@@ -47,8 +47,7 @@ impl Fleet {
             });
             holding += u64::from(self.on(*gpu).any(|(_, tie)| tie == Tie::Held));
         }
-        let mut least = packer.min_gpus(&demand).unwrap_or(0).max(holding);
-        let mut best = self.emptied(board, &used);
+        let least = packer.min_gpus(&demand).unwrap_or(0).max(holding);
         let groups = crate::defrag::groups(self, board);
         let all: u64 = groups.iter().map(|group| group.gpus.len() as u64).sum();
         let profiles = packer.geometry().profiles.len();
@@ -57,6 +56,7 @@ impl Fleet {
             required.push(i64::try_from(all.saturating_sub(gpus)).unwrap_or(i64::MAX / 4));
             required
         };
+        let mut best = self.emptied(board, &used);
         if best.0 > least
             && let Some(way) = self.emptier(board, &groups, &best.1, &required(least))
         {
@@ -66,24 +66,10 @@ impl Fleet {
             let anew = self.anew(board, &used, packer, &demand).map(|way| (least, way));
             best = anew.unwrap_or(best);
         }
-        let mut open = 0;
-        let first = least;
-        // Beyond, no number would be decided.
-        let last = if all <= TOGETHER as u64 { best.0 } else { first };
-        for gpus in first..last {
-            let (way, bound) = self.covered(board, &groups, &required(gpus), None, None);
-            if let Some(way) = way {
-                best = (gpus, way);
-                break;
-            }
-            if bound.is_none() && least == gpus {
-                least = gpus + 1;
-                continue;
-            }
-            open += 1;
-            if open == UNDECIDED {
-                break;
-            }
+        let mut least = least;
+        if all <= TOGETHER as u64 {
+            let covered = |gpus| self.covered(board, &groups, &required(gpus), None, None);
+            least = decide(least, &mut best, covered);
         }
         let (gpus, way) = best;
         let known = Some(way.cost);
@@ -205,4 +191,27 @@ impl Fleet {
         }
         Some(way)
     }
+}
+
+/// Tries every number of GPUs from `least` up to what is known; how many are needed for sure.
+fn decide(
+    mut least: u64,
+    best: &mut (u64, Way),
+    covered: impl Fn(u64) -> (Option<Way>, Option<u64>),
+) -> u64 {
+    let (first, mut open) = (least, 0);
+    for gpus in first..best.0 {
+        match covered(gpus) {
+            (Some(way), _) => {
+                *best = (gpus, way);
+                break;
+            }
+            (None, None) if least == gpus => least = gpus + 1,
+            (None, _) => open += 1,
+        }
+        if open == UNDECIDED {
+            break;
+        }
+    }
+    least
 }

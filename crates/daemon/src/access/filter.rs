@@ -174,7 +174,10 @@ impl Filter {
                     ScopeError::NoSession(_) | ScopeError::Limited { .. } => {
                         Open::Meant(error.to_string())
                     }
-                    _ => Open::Failed(chain(&error)),
+                    ScopeError::Unreadable { .. }
+                    | ScopeError::Unit(_)
+                    | ScopeError::Refused { .. }
+                    | ScopeError::NotMoved { .. } => Open::Failed(chain(&error)),
                 })
             }
         };

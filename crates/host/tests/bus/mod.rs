@@ -3,6 +3,7 @@
 //! Must never be the bus of the machine that tests run on.
 
 use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -43,7 +44,8 @@ impl Private {
             std::io::stderr().write_all(line.as_bytes()).unwrap();
             return None;
         };
-        until("the bus", || socket.exists());
+        // It is there a moment before it takes anybody.
+        until("the bus", || UnixStream::connect(&socket).is_ok());
         let address = format!("unix:path={}", socket.display());
         Some(Self { daemon, address, _folder: folder })
     }

@@ -15,8 +15,10 @@ use super::columns::Column;
 
 /// Prices are whole multiples of one part in this many of a unit of cost.
 const SCALE: i64 = 1 << 10;
-/// Steps of the prices. Policy: the bound hardly rises after two hundred.
-const STEPS: u32 = 200;
+/// Columns that are priced in all steps of the prices together. Policy: a second at most.
+const PRICED: usize = 60_000_000;
+/// Steps of the prices at least, and at most.
+const STEPS: (usize, usize) = (300, 3_000);
 /// Steps of the search. Policy: a tenth of a second.
 const NODES: usize = 200_000;
 /// GPUs up to which all of them are searched together; beyond, the search never came to an end.
@@ -104,19 +106,24 @@ impl Cover<'_> {
         let mut prices: Vec<f64> = alloc::vec![0.0; self.required.len()];
         let mut best = (alloc::vec![0i64; prices.len()], i128::MIN);
         let (mut pace, mut since) = (1.0f64, 0);
-        for _ in 0..STEPS {
+        let mut course: Vec<f64> = alloc::vec![0.0; prices.len()];
+        let columns: usize = self.groups.iter().map(|(columns, _)| columns.len()).sum();
+        for _ in 0..(PRICED / columns.max(1)).clamp(STEPS.0, STEPS.1) {
             let whole: Vec<i64> = prices.iter().map(|price| (*price as i64).min(MOST)).collect();
             let (chosen, bound) = self.relaxed(&whole);
             since += 1;
             if bound > best.1 {
                 best = (whole, bound);
                 since = 0;
-            } else if since >= 12 {
+            } else if since >= 30 {
                 (pace, since) = (pace / 2.0, 0);
                 prices = best.0.iter().map(|price| *price as f64).collect();
+                course.fill(0.0);
+                continue;
             }
             let short = self.missing(&chosen);
-            let square: f64 = short.iter().map(|short| (*short * *short) as f64).sum();
+            steer(&mut course, &short);
+            let square: f64 = course.iter().map(|way| way * way).sum();
             let goal = known.map_or(best.1.max(1) * 5 / 4 + i128::from(SCALE), |known| {
                 i128::from(known) * i128::from(SCALE)
             });
@@ -124,8 +131,8 @@ impl Cover<'_> {
             if square == 0.0 || pace < 1e-4 {
                 break;
             }
-            for (price, short) in prices.iter_mut().zip(&short) {
-                *price = (*price + pace * gap / square * *short as f64).max(0.0);
+            for (price, way) in prices.iter_mut().zip(&course) {
+                *price = (*price + pace * gap / square * way).max(0.0);
             }
         }
         best
@@ -140,6 +147,17 @@ impl Cover<'_> {
             }
         }
         short
+    }
+}
+
+/// Turns the course of the prices to where there is too little, without going back on itself
+/// (Camerini, Fratta and Maffioli 1975).
+fn steer(course: &mut [f64], short: &[i64]) {
+    let against: f64 = course.iter().zip(short).map(|(way, short)| way * *short as f64).sum();
+    let square: f64 = course.iter().map(|way| way * way).sum();
+    let keep = if against < 0.0 { -1.5 * against / square } else { 0.0 };
+    for (way, short) in course.iter_mut().zip(short) {
+        *way = *way * keep + *short as f64;
     }
 }
 

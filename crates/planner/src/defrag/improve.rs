@@ -134,7 +134,7 @@ impl<'a> Standing<'a> {
             if order.is_empty() || idle > ROUNDS * self.at.len() + FEW {
                 break;
             }
-            let few = self.few(&order, turn);
+            let few = few(&order, turn);
             turn += 1;
             let (required, known) = task(self, &few);
             let groups: Vec<(&[Column], usize)> = few
@@ -171,16 +171,16 @@ impl<'a> Standing<'a> {
         order.sort_by_key(|gpu| (beyond(gpu), *gpu));
         order
     }
+}
 
-    /// Half of them from the front of the order, each turn further on, half from all over it.
-    fn few(&self, order: &[usize], turn: usize) -> Vec<usize> {
-        let all = order.len();
-        let front = (0..FEW / 2).map(|i| (turn * FEW / 2 + i) % all.min(64.max(all / 4)));
-        let stride = 1 + (turn * 7919) % all;
-        let rest = (0..FEW / 2).map(|i| (turn * 31 + (i + 1) * stride) % all);
-        let mut few: Vec<usize> = front.chain(rest).map(|index| order[index]).collect();
-        few.sort_unstable();
-        few.dedup();
-        few
-    }
+/// Half of them from the front of the order, each turn further on, half from all over it.
+fn few(order: &[usize], turn: usize) -> Vec<usize> {
+    let all = order.len();
+    let front = (0..FEW / 2).map(|i| (turn * FEW / 2 + i) % all.min(64.max(all / 4)));
+    let stride = 1 + (turn * 7919) % all;
+    let rest = (0..FEW / 2).map(|i| (turn * 31 + (i + 1) * stride) % all);
+    let mut few: Vec<usize> = front.chain(rest).map(|index| order[index]).collect();
+    few.sort_unstable();
+    few.dedup();
+    few
 }

@@ -38,7 +38,7 @@ pub(super) struct Served {
     /// Its index among the geometry's profiles.
     pub(super) profile: usize,
     /// What an instance counts for: its grid units.
-    pub(super) weight: u64,
+    pub(super) weight: u32,
     /// From the smallest block to the largest.
     pub(super) from: Vec<Source>,
 }
@@ -117,7 +117,7 @@ impl Blocks {
     pub(super) fn lost_when_full(&self, change: &[i32]) -> i64 {
         let kinds = self.first.iter().zip(change);
         let lost = kinds.map(|((index, holds, _), more)| {
-            let held = self.served[*index].weight as i64 * i64::from(*holds);
+            let held = i64::from(self.served[*index].weight) * i64::from(*holds);
             -held * i64::from(*more)
         });
         lost.sum()
@@ -149,7 +149,7 @@ impl Blocks {
 
     fn difference(&self, from: ClassId, to: ClassId) -> Vec<i32> {
         let pairs = self.free(from).iter().zip(self.free(to));
-        pairs.map(|(before, after)| *after as i32 - *before as i32).collect()
+        pairs.map(|(before, after)| after.cast_signed() - before.cast_signed()).collect()
     }
 }
 
@@ -227,7 +227,7 @@ fn serving_order(tables: &GeometryTables, kinds: &[Kind]) -> Vec<Served> {
             (0..kinds.len()).filter_map(|kind| source(kinds, kind, profile)).collect();
         sources.sort_unstable_by_key(|source| (kinds[source.kind].order, source.kind));
         if !sources.is_empty() {
-            let weight = u64::from(about.size.get());
+            let weight = u32::from(about.size.get());
             served.push(Served { profile, weight, from: sources });
         }
     }
@@ -247,7 +247,9 @@ fn place(kinds: &[Kind], kind: usize, profile: usize) -> Option<Vec<u32>> {
     let inside = &kinds[kind].inside;
     let fitting = inside.iter().filter_map(|inner| Some((inner, place(kinds, *inner, profile)?)));
     let (inner, mut left) = fitting.min_by_key(|(inner, _)| (kinds[**inner].order, **inner))?;
-    inside.iter().for_each(|other| left[*other] += 1);
+    for other in inside {
+        left[*other] += 1;
+    }
     left[*inner] -= 1;
     Some(left)
 }

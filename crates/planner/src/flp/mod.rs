@@ -159,7 +159,7 @@ fn unserved(served: &[Served], free: &[u32], demand: &[u32], room: &mut Vec<u32>
             }
             wanted -= source.take(wanted, room);
         }
-        sum += served.weight * u64::from(wanted);
+        sum += u64::from(served.weight) * u64::from(wanted);
     }
     sum
 }

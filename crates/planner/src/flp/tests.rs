@@ -13,7 +13,7 @@ fn tables(board: &str) -> GeometryTables {
 }
 
 /// The profile index and the kind's units, kind by kind, largest first.
-fn kinds(tables: &GeometryTables) -> Vec<(u64, Vec<u32>)> {
+fn kinds(tables: &GeometryTables) -> Vec<(u32, Vec<u32>)> {
     let blocks = tables.blocks();
     let first = |kind: usize| {
         let holding = blocks.served.iter().filter(move |s| s.from.iter().any(|f| f.kind == kind));
@@ -148,12 +148,14 @@ fn one_by_one(served: &[Served], free: &[u32], demand: &[u32]) -> u64 {
         for _ in 0..*wanted {
             let source = served.from.iter().find(|source| room[source.kind] > 0);
             let Some(source) = source else {
-                sum += served.weight;
+                sum += u64::from(served.weight);
                 continue;
             };
             room[source.kind] -= 1;
             let left = if source.holds == 1 { &source.full } else { &source.left[1] };
-            left.iter().for_each(|(kind, more)| room[*kind] += more);
+            for (kind, more) in left {
+                room[*kind] += more;
+            }
         }
     }
     sum

@@ -37,7 +37,7 @@ pub(super) fn tables(folder: &Path, data: &Data, packer: &Packer) -> anyhow::Res
             .with_context(|| format!("cannot read {}", path.display()))?;
         let (units, count) = minutes(&text)?;
         requests += count;
-        per_service.push(units.into_iter().map(|units| rate(units)).collect());
+        per_service.push(units.into_iter().map(rate).collect());
         let objective = Micros::new(objective * 1000);
         slices.push(data.load(MODEL, Rate::ZERO, objective, PROCESSES)?.slices);
     }

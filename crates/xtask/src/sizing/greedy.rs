@@ -76,7 +76,7 @@ impl Service {
         let (size, rate) = *best.context("a service has no slice")?;
         let full = self.rate.millionths() / rate.millionths().max(1);
         // A rate that the full ones carry exactly has one fewer of them and a last one.
-        let full = if self.rate.millionths() % rate.millionths().max(1) == 0 {
+        let full = if self.rate.millionths().is_multiple_of(rate.millionths().max(1)) {
             full.saturating_sub(1)
         } else {
             full

@@ -6,6 +6,7 @@
 mod azure;
 mod greedy;
 mod parva;
+mod random;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -64,6 +65,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<Exi
     if let Some(folder) = &options.azure {
         tables.push_str(&azure::tables(folder, &data, &packer)?);
     }
+    tables.push_str(&random::table(&packer)?);
     if options.write {
         Page::new("sizing")?.put(&tables)?;
     } else {
