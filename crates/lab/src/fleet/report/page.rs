@@ -79,7 +79,10 @@ impl Grid {
 
     fn html(&self) -> String {
         let cells = |cells: &[String], tag: &str| -> String {
-            cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect()
+            cells.iter().fold(String::new(), |mut text, cell| {
+                let _ = write!(text, "<{tag}>{}</{tag}>", escaped(cell));
+                text
+            })
         };
         let mut text = format!(
             "<h2>{}</h2>\n<div class=\"wide\"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n",
