@@ -125,8 +125,8 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
     let guards = take_all(&locks);
     let resets = execution.resets();
     let alone = resets.then(|| hands.locks.take_session());
-    let _shared = (!resets)
-        .then(|| hands.locks.session.read().unwrap_or_else(PoisonError::into_inner));
+    let _shared =
+        (!resets).then(|| hands.locks.session.read().unwrap_or_else(PoisonError::into_inner));
     if resets {
         hands.meter.let_go();
     }

@@ -52,13 +52,9 @@ impl Steps {
             return;
         }
         let step = step.and_then(|index| plan.steps.get(index as usize));
+        let limit = Duration::from_millis(published.settings.config.daemon.step_limit.get());
         let limit =
-            Duration::from_millis(published.settings.config.daemon.step_limit.get());
-        let limit = if matches!(step, Some(Step::ResetGpu { .. })) {
-            limit * RESET_FACTOR
-        } else {
-            limit
-        };
+            if matches!(step, Some(Step::ResetGpu { .. })) { limit * RESET_FACTOR } else { limit };
         let words = in_words(published, plan, step);
         let at_work = AtWork { words, since: Instant::now(), limit, told: false };
         lock(&self.at_work).insert(id, at_work);
@@ -86,7 +82,10 @@ impl Steps {
                 if work.since.elapsed() >= work.limit {
                     work.told = true;
                     let limit = Millis::new(work.limit.as_millis() as u64);
-                    late.push((*id, format!("{} does not come back from the driver within {limit}", work.words)));
+                    late.push((
+                        *id,
+                        format!("{} does not come back from the driver within {limit}", work.words),
+                    ));
                 }
             }
             if !late.is_empty() {
