@@ -109,6 +109,9 @@ pub struct BlockedView {
     pub by: Vec<InTheWay>,
     /// Whether it can be met once all that has ended.
     pub passes: bool,
+    /// Whether the GPU can never hold it, whatever ends or is destroyed there.
+    #[serde(default)]
+    pub never: bool,
 }
 
 /// What is to be done on one GPU.
@@ -193,6 +196,19 @@ impl PlanDocument {
     /// Whether something is in the way.
     pub fn is_blocked(&self) -> bool {
         self.gpus.iter().any(|gpu| gpu.blocked.is_some())
+    }
+
+    /// Whether somebody or something is in the way, and not only a rule or the state of a GPU.
+    pub fn has_obstacles(&self) -> bool {
+        self.gpus
+            .iter()
+            .filter_map(|gpu| gpu.blocked.as_ref())
+            .any(|blocked| !blocked.by.is_empty())
+    }
+
+    /// Whether it can never be carried out: some GPU can never hold what is wanted of it.
+    pub fn is_for_never(&self) -> bool {
+        self.gpus.iter().any(|gpu| gpu.blocked.as_ref().is_some_and(|blocked| blocked.never))
     }
 }
 

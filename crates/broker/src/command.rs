@@ -233,6 +233,13 @@ pub enum Command {
         /// Who.
         by: Peer,
     },
+    /// The units of a change that waits run with other processes than before.
+    UnitsRunAs {
+        /// Of which change.
+        change: ChangeId,
+        /// All their processes on its GPUs, ascending.
+        leaving: Vec<u32>,
+    },
     /// The units of a change were told to stop.
     UnitsStopped {
         /// Of which change.

@@ -406,10 +406,11 @@ impl State {
 
     /// Notes what an ended plan may have left in the driver: instances it made, and slices it began
     /// to take away. A plan that failed told what it did; after a crash the step it did not report
-    /// on may have happened too.
+    /// on may have happened too, unless the plan had come to its end with a step in doubt.
     fn leave_orphans(&mut self, id: PlanId, failed: bool) {
         let Some(open) = self.plans.get(&id) else { return };
-        let reach = open.done.len() + usize::from(!failed);
+        let over = failed || open.done.last() == Some(&StepOutcome::Unsure);
+        let reach = open.done.len() + usize::from(!over);
         let made = open.done.iter().map(|outcome| match outcome {
             StepOutcome::GpuInstanceCreated(id) => Some(*id),
             StepOutcome::ModeSet(_)

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use broker::TenantRules;
 use model::{Millis, StopClients};
 
-use crate::rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
+use crate::rules::{
+    FairShare, Placement, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window,
+};
 
 /// All that a file may say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub reclaim: Reclaim,
     /// Taking back what was borrowed.
     pub preemption: Preemption,
+    /// Where a slice goes.
+    pub placement: Placement,
     /// Rearranging idle room.
     pub repartition: Repartition,
     /// Rules of those who belong to no tenant below, each of whom is a tenant of their own, and of

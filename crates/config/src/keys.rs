@@ -84,6 +84,7 @@ pub(crate) const SECTIONS: &[SectionDoc] = &[
         name: "preemption",
         meaning: "Taking back what a tenant borrowed over its guaranteed amount.",
     },
+    SectionDoc { name: "placement", meaning: "Where on the GPUs a slice is made." },
     SectionDoc { name: "repartition", meaning: "Rearranging room that nobody uses." },
     SectionDoc {
         name: "tenant_defaults",
@@ -259,6 +260,15 @@ pub(crate) const KEYS: &[Key] = &[
         "[\"mon-fri 09:00-18:00 Europe/Berlin\"]",
     ),
     live("preemption", "notice", "\"1m\"", "From the notice to the end of the lease."),
+    example(
+        live(
+            "placement",
+            "policy",
+            "\"scar\"",
+            "How free places are ranked: scar, flp, first-fit, best-fit, best-index, worst-fit, mfi or hami (docs/placement.md).",
+        ),
+        "\"flp\"",
+    ),
     live("repartition", "per_hour", "12", "The most rearrangements an hour; 0 for none."),
     live(
         "repartition",

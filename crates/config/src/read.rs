@@ -8,7 +8,9 @@ use model::Millis;
 use crate::calendar::{Clock, Days, Hours};
 use crate::fault::Place;
 use crate::general::{Access, Admins, Cdi, Config, DaemonKeys, Journal, Limits, Mode, Tcp};
-use crate::rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
+use crate::rules::{
+    FairShare, Placement, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window,
+};
 use crate::section::Section;
 use crate::value::{Given, Value, quoted};
 
@@ -72,6 +74,9 @@ pub(crate) fn config(root: &mut Section<'_, '_>) -> Config {
     let preemption = root.table("preemption", |section| Preemption {
         notice: section.get("notice", built_in.preemption.notice),
     });
+    let placement = root.table("placement", |section| Placement {
+        policy: section.get("policy", built_in.placement.policy),
+    });
     let repartition = root.table("repartition", |section| Repartition {
         per_hour: section.get("per_hour", built_in.repartition.per_hour),
         hysteresis: section.get("hysteresis", built_in.repartition.hysteresis),
@@ -96,6 +101,7 @@ pub(crate) fn config(root: &mut Section<'_, '_>) -> Config {
         queue,
         reclaim,
         preemption,
+        placement,
         repartition,
         tenant_defaults,
         tenants,

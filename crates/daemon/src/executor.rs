@@ -20,6 +20,7 @@ use crate::access::NotHandedOver;
 use crate::actor::{Envelope, Message};
 use crate::hands::{Hands, lock};
 use crate::machine::Machine;
+use crate::modes;
 use crate::published::Published;
 
 pub(crate) use ::executor::chain;
@@ -184,8 +185,29 @@ fn carry_out(
                 })?;
                 return Ok(slices);
             }
-            Progress::Failed { step, error } => return Err(GivenUp::Failed { step, error }),
+            Progress::Failed { step, error } => {
+                let error = explained(hands, published, execution, step, error);
+                return Err(GivenUp::Failed { step, error });
+            }
         }
+    }
+}
+
+/// The error of a failed step, with what may be behind it.
+fn explained(
+    hands: &Hands,
+    published: &Published,
+    execution: &Execution,
+    step: Option<u32>,
+    error: String,
+) -> String {
+    let step = step.and_then(|index| execution.plan().steps.get(index as usize));
+    let behind = step.and_then(|step| {
+        modes::behind(&hands.machine, published, published.observed.gpu(step.gpu())?, step)
+    });
+    match behind {
+        Some(words) if !error.contains(&words) => format!("{error}; {words}"),
+        Some(_) | None => error,
     }
 }
 

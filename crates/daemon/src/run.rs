@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::access::{self, Access};
 use crate::actor::{Actor, Envelope, Message};
+use crate::changes;
 use crate::executor::Locks;
 use crate::hands::Hands;
 use crate::ledger::Keeper;
@@ -248,6 +249,7 @@ async fn serve(
         clock: Arc::clone(&clock),
         by: app.own_uid,
     };
+    let units = tokio::spawn(changes::follow_units(inbox.clone(), published.clone()));
     let windows = tokio::spawn(async move {
         if !passive {
             windows.serve().await;
@@ -274,6 +276,7 @@ async fn serve(
     reloads.abort();
     watchdog.abort();
     windows.abort();
+    units.abort();
     // What systemd opened is systemd's: the next caller starts a daemon through it.
     for (socket, own) in [(&options.socket, own.0), (&options.admin_socket, own.1)] {
         if own {

@@ -290,12 +290,9 @@ fn sight(
     if !claims.is_empty() {
         sight.own = holders::claimed(claims)?;
     }
-    let found = host::holders_of(nodes).map_err(|error| chain(&error))?;
-    let me = std::process::id();
+    let found = host::other_holders_of(nodes).map_err(|error| chain(&error))?;
     for holder in found.holders {
-        if holder.process.pid != me {
-            sight.open.entry(holder.path).or_default().insert(holder.process.pid);
-        }
+        sight.open.entry(holder.path).or_default().insert(holder.process.pid);
     }
     if hands.others && !found.incomplete.is_complete() {
         sight.gap = Some(holders::incomplete(&found.incomplete));

@@ -95,6 +95,25 @@ enum Identity {
 /// # Errors
 /// [`HoldersError`] when `/proc` or one of the paths cannot be looked at; nothing is known then.
 pub fn holders_of(paths: &[PathBuf]) -> Result<Holders, HoldersError> {
+    search(paths, None)
+}
+
+/// As [`holders_of`], without looking into this process itself: of a daemon with many connections
+/// that is most of what would be looked at, and what it has open it knows.
+///
+/// # Errors
+/// As [`holders_of`]; also when `/proc` does not show this process.
+pub fn other_holders_of(paths: &[PathBuf]) -> Result<Holders, HoldersError> {
+    // The number that this `/proc` shows it by, which may be that of another pid namespace.
+    let me = std::fs::read_link("/proc/self").and_then(|link| {
+        let pid = link.to_str().and_then(|text| text.parse().ok());
+        pid.ok_or_else(|| io::Error::other("/proc does not show this process"))
+    });
+    let me = me.map_err(|source| HoldersError { path: PathBuf::from("/proc/self"), source })?;
+    search(paths, Some(me))
+}
+
+fn search(paths: &[PathBuf], passed_over: Option<u32>) -> Result<Holders, HoldersError> {
     let mut wanted: BTreeMap<Identity, Vec<&Path>> = BTreeMap::new();
     for path in paths {
         match identity_of(path) {
@@ -111,7 +130,7 @@ pub fn holders_of(paths: &[PathBuf]) -> Result<Holders, HoldersError> {
     if wanted.is_empty() {
         return Ok(Holders::default());
     }
-    let made = Pass::make(&wanted);
+    let made = Pass::make(&wanted, passed_over);
     let mut found = made.map_err(|source| HoldersError { path: PathBuf::from("/proc"), source })?;
     found.holders.sort();
     found.holders.dedup();

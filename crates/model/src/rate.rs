@@ -53,8 +53,14 @@ impl Rate {
     /// The rate with `percent` more, rounded up; saturates.
     #[must_use]
     pub fn with_headroom(self, percent: u32) -> Self {
-        let more = u128::from(self.0) * (100 + u128::from(percent));
-        Self(u64::try_from(more.div_ceil(100)).unwrap_or(u64::MAX))
+        self.percent(percent.saturating_add(100))
+    }
+
+    /// So many percent of the rate, rounded up; saturates.
+    #[must_use]
+    pub fn percent(self, percent: u32) -> Self {
+        let part = (u128::from(self.0) * u128::from(percent)).div_ceil(100);
+        Self(u64::try_from(part).unwrap_or(u64::MAX))
     }
 
     /// How many percent `self` is more than `rate`, rounded down; `None` against a rate of zero.

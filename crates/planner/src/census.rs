@@ -30,8 +30,30 @@ pub struct CensusChoice {
 pub struct Census {
     tables: Vec<Arc<GeometryTables>>,
     pools: Vec<Pool>,
-    /// GPU numbers by board and class; no empty groups.
-    groups: BTreeMap<(usize, ClassId), BTreeSet<usize>>,
+    /// By board and class; no empty groups.
+    groups: BTreeMap<(usize, ClassId), Group>,
+}
+
+/// GPUs that look alike.
+#[derive(Debug, Clone, Default)]
+struct Group {
+    gpus: BTreeSet<usize>,
+    /// The lowest number, at hand: finding it in a large set takes longer than ranking it.
+    lowest: usize,
+}
+
+impl Group {
+    /// The first in turn, from number `begin` on and then from the lowest.
+    fn first(&self, begin: usize) -> usize {
+        if begin <= self.lowest {
+            return self.lowest;
+        }
+        self.gpus.range(begin..).next().copied().unwrap_or(self.lowest)
+    }
+
+    fn settle(&mut self) {
+        self.lowest = self.gpus.first().copied().unwrap_or_default();
+    }
 }
 
 impl Census {
@@ -45,8 +67,8 @@ impl Census {
     /// Takes a new forecast; costs a pass over the groups.
     pub fn expect(&mut self, forecast: &Forecast) {
         self.pools = self.tables.iter().map(|tables| Pool::new(tables, forecast)).collect();
-        for ((board, class), gpus) in &self.groups {
-            self.pools[*board].add(&self.tables[*board], *class, gpus.len() as u32);
+        for ((board, class), group) in &self.groups {
+            self.pools[*board].add(&self.tables[*board], *class, group.gpus.len() as u32);
         }
     }
 
@@ -57,18 +79,21 @@ impl Census {
 
     /// Adds GPU number `gpu` in a class.
     pub fn add(&mut self, gpu: usize, board: usize, class: ClassId) {
-        if self.groups.entry((board, class)).or_default().insert(gpu) {
+        let group = self.groups.entry((board, class)).or_default();
+        if group.gpus.insert(gpu) {
+            group.settle();
             self.pools[board].add(&self.tables[board], class, 1);
         }
     }
 
     /// Takes GPU number `gpu` out of a class; nothing happens if it is not there.
     pub fn remove(&mut self, gpu: usize, board: usize, class: ClassId) {
-        let Some(gpus) = self.groups.get_mut(&(board, class)) else { return };
-        if gpus.remove(&gpu) {
+        let Some(group) = self.groups.get_mut(&(board, class)) else { return };
+        if group.gpus.remove(&gpu) {
+            group.settle();
             self.pools[board].remove(&self.tables[board], class);
         }
-        if gpus.is_empty() {
+        if group.gpus.is_empty() {
             self.groups.remove(&(board, class));
         }
     }
@@ -88,10 +113,9 @@ impl Census {
         let tables: Vec<&GeometryTables> = self.tables.iter().map(AsRef::as_ref).collect();
         let ranking = Ranking::new(policy, &self.pools, &tables);
         let mut best: Option<(Rank, PlacedProfile)> = None;
-        for ((board, class), gpus) in &self.groups {
+        for ((board, class), group) in &self.groups {
             let Some(profile) = wanted.get(*board).copied().flatten() else { continue };
-            let next = gpus.range(policy.begin()..).next().or_else(|| gpus.first());
-            let Some(room) = next.copied() else { continue };
+            let room = group.first(policy.begin());
             let (board, tables) = (*board, tables[*board]);
             let standing = Standing { held: *class, full: *class };
             for part in tables.parts_of(profile) {

@@ -92,7 +92,7 @@ impl Ranking {
         let Candidate { board, standing, part, to, .. } = *candidate;
         let (from, shapes) = (standing.held, tables.shapes());
         let fullest = || (tables.freedom(from), tables.freedom(standing.full));
-        let price = || self.prices.cost(board, tables, from, to);
+        let price = || self.prices.cost(board, tables, from, part);
         let plain = Score::default();
         match self.policy {
             Policy::Scar => Score { cost: price(), fullness: fullest(), ..plain },

@@ -7,11 +7,11 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::OnceCell;
+use core::cell::{OnceCell, RefCell};
 
 use crate::flp::Outlook;
 use crate::forecast::Forecast;
-use crate::tables::{ClassId, GeometryTables};
+use crate::tables::{ClassId, GeometryTables, PartId};
 
 /// The width of "scarce", K above. Policy: acceptance is flat between 0.3 and 5.
 const WIDTH: f64 = 1.0;
@@ -125,6 +125,8 @@ struct BoardPrices {
     /// `loss[profile * stride + lost]`.
     loss: Vec<f64>,
     stride: usize,
+    /// By loss, what it costs.
+    known: RefCell<Vec<Option<f64>>>,
 }
 
 impl Prices {
@@ -142,24 +144,23 @@ impl Prices {
         Self { boards: boards.collect() }
     }
 
-    /// The cost of going from one class to another on a board. Comparable by `total_cmp` between
-    /// boards of one decision; negative infinity when nothing is lost.
+    /// The cost of adding a part to a class on a board. Comparable by `total_cmp` between boards of
+    /// one decision; negative infinity when nothing is lost.
     pub(crate) fn cost(
         &self,
         board: usize,
         tables: &GeometryTables,
         from: ClassId,
-        to: ClassId,
+        part: PartId,
     ) -> f64 {
-        let prices = &self.boards[board];
-        let lost = || {
-            let pairs = tables.capacities(from).iter().zip(tables.capacities(to));
-            pairs.map(|(before, after)| before.saturating_sub(*after)).enumerate()
-        };
-        let sum: f64 = lost()
-            .map(|(profile, lost)| prices.loss[profile * prices.stride + usize::from(lost)])
-            .sum();
-        if sum >= TINY { sum } else { prices.log_cost(lost()) }
+        let (prices, losses) = (&self.boards[board], tables.losses());
+        let loss = losses.of(from, part);
+        let known = prices.known.borrow()[loss];
+        known.unwrap_or_else(|| {
+            let cost = prices.cost(&losses.each()[loss]);
+            prices.known.borrow_mut()[loss] = Some(cost);
+            cost
+        })
     }
 }
 
@@ -177,7 +178,16 @@ impl BoardPrices {
                 *slot = scale * grown;
             }
         }
-        Self { exponents, loss, stride }
+        let known = RefCell::new(alloc::vec![None; tables.losses().each().len()]);
+        Self { exponents, loss, stride, known }
+    }
+
+    fn cost(&self, lost: &[u8]) -> f64 {
+        let lost = || lost.iter().copied().enumerate();
+        let sum: f64 = lost()
+            .map(|(profile, lost)| self.loss[profile * self.stride + usize::from(lost)])
+            .sum();
+        if sum >= TINY { sum } else { self.log_cost(lost()) }
     }
 
     /// The logarithm of the same sum, for when it underflows. Always far below zero, so that it
@@ -228,8 +238,9 @@ mod tests {
                 .parts()
                 .iter()
                 .map(|part: &PlacedProfile| {
-                    let to = tables.class_of([*part]).unwrap();
-                    let cost = prices.cost(0, &tables, tables.empty(), to);
+                    let id = tables.part_id(*part).unwrap();
+                    let to = tables.after(tables.empty(), id).unwrap();
+                    let cost = prices.cost(0, &tables, tables.empty(), id);
                     cost / direct(&pool, &tables, tables.empty(), to)
                 })
                 .collect();
@@ -246,9 +257,9 @@ mod tests {
         let mut pool = Pool::new(&tables, &Forecast::unknown());
         pool.add(&tables, tables.empty(), 1_000_000);
         let prices = Prices::new(&[pool], &[&tables]);
-        let to = tables.class_of([tables.parts()[0]]).unwrap();
-        let nothing = prices.cost(0, &tables, to, to);
-        let something = prices.cost(0, &tables, tables.empty(), to);
+        let nothing = prices.boards[0].cost(&alloc::vec![0; geometry.profiles.len()]);
+        let part = tables.part_id(tables.parts()[0]).unwrap();
+        let something = prices.cost(0, &tables, tables.empty(), part);
         assert_eq!(nothing.total_cmp(&something), core::cmp::Ordering::Less);
     }
 }

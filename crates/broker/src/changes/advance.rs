@@ -224,6 +224,15 @@ pub(crate) fn evicted(draft: &Draft<'_>, gpu: &GpuUuid, steps: &[Step]) -> Vec<S
     draft.state.slices.keys().filter(goes).cloned().collect()
 }
 
+/// The units of a change that waits were started again, so that other processes are theirs now.
+pub(crate) fn units_run_as(draft: &mut Draft<'_>, change: ChangeId, leaving: Vec<u32>) {
+    let waits = |c: &Change| c.turned.is_none() && c.needs_units_stopped() && c.leaving != leaving;
+    if live(draft, change).is_some_and(waits) {
+        draft.emit(Event::Change(ChangeEvent::UnitsRunAs { change, leaving }));
+        advance(draft);
+    }
+}
+
 /// The units of a change are stopped.
 pub(crate) fn units_stopped(draft: &mut Draft<'_>, change: ChangeId, trouble: Vec<String>) {
     let stopping = live(draft, change).is_some_and(|c| c.units.state == UnitsState::Stopping);

@@ -1,6 +1,6 @@
 //! What a daemon finds when it takes over.
 
-use broker::{EndReason, Phase, Stage};
+use broker::{Command, EndReason, Phase, Stage, StepOutcome};
 use model::{Millis, PlacedProfile};
 
 use crate::machine::{Advance, Origin, Rig};
@@ -89,6 +89,31 @@ fn an_interrupted_eviction_keeps_what_is_whole_and_clears_what_is_not() {
         rig.settle();
         assert!(rig.state.orphans.is_empty());
     }
+}
+
+#[test]
+fn a_slice_whose_end_is_in_doubt_is_not_forgotten_for_what_was_to_follow_it() {
+    let mut rig = Rig::new(&["a30"]);
+    let idle = rig.ask(1, "2g.12gb");
+    rig.ask(1, "2g.12gb");
+    let key = rig.lease(idle).slices[0].key.clone();
+    rig.release(idle);
+    let spec = rig.spec(2, "2g.12gb+me");
+    let id = rig.request(spec).unwrap();
+    let client = rig.client(id);
+    let plan = rig.running[0].id;
+    assert_eq!(rig.running[0].targets[0].key, key, "another instance at the same place");
+    // The compute instance goes; of the instance the driver cannot say, and it stands.
+    rig.do_steps(1);
+    rig.own(Command::StepDone { plan, step: 1, outcome: StepOutcome::Unsure });
+    rig.crash();
+    rig.exit(client);
+    for _ in 0..2 {
+        rig.settle();
+        rig.tick(Millis::from_secs(400));
+    }
+    assert!(rig.machine.gpu(&key.gpu).instance_at(key.placement).is_none(), "cleared");
+    assert!(rig.state.orphans.is_empty());
 }
 
 #[test]

@@ -41,11 +41,14 @@ struct Listed {
 }
 
 impl<'a> Pass<'a> {
-    /// Looks at every process once.
+    /// Looks at every process once, but for `passed_over`.
     ///
     /// # Errors
     /// When `/proc` cannot be listed.
-    pub(super) fn make(wanted: &'a BTreeMap<Identity, Vec<&'a Path>>) -> io::Result<Holders> {
+    pub(super) fn make(
+        wanted: &'a BTreeMap<Identity, Vec<&'a Path>>,
+        passed_over: Option<u32>,
+    ) -> io::Result<Holders> {
         let mut pass = Self {
             wanted,
             found: Holders::default(),
@@ -56,8 +59,8 @@ impl<'a> Pass<'a> {
         let mut seen: Vec<u32> = Vec::new();
         for _ in 0..LATECOMERS {
             let present = pass.pids()?;
-            let new: Vec<u32> =
-                present.iter().copied().filter(|pid| seen.binary_search(pid).is_err()).collect();
+            let is_new = |pid: &u32| seen.binary_search(pid).is_err() && Some(*pid) != passed_over;
+            let new: Vec<u32> = present.iter().copied().filter(is_new).collect();
             if new.is_empty() {
                 break;
             }
@@ -84,7 +87,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks at one process. Its stat is read only where its descriptors leave a question: reading
-    /// it costs as much as looking at several descriptors.
+    /// it costs as much as looking at several descriptors, and half of a machine's processes are the
+    /// kernel's, which have none.
     fn look_into(&mut self, pid: u32) -> io::Result<()> {
         self.path.clear();
         let _ = write!(self.path, "/proc/{pid}/fd");
@@ -96,7 +100,10 @@ impl<'a> Pass<'a> {
             return Ok(());
         }
         // Nothing to see may mean that it has ended, that it is the kernel's, that it has nothing
-        // open, or that only its first thread is gone.
+        // open, or that only its first thread is gone, which takes another thread.
+        if matches!(listed, Ok(Listed { any: false, some_gone: false })) && self.is_alone(pid) {
+            return Ok(());
+        }
         let Some(brief) = Brief::read(pid, &mut self.stat) else { return Ok(()) };
         if brief.is_dead() || brief.is_kernel_thread() {
             return Ok(());
@@ -108,6 +115,16 @@ impl<'a> Pass<'a> {
             Err(error) if !is_gone(&error) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a process has no thread beside its first one: the folder of its threads has two
+    /// links and one for each of them (`proc_task_getattr` of the kernel's `fs/proc/base.c`). A thread
+    /// counts until it is gone, the first one as long as there is another.
+    fn is_alone(&mut self, pid: u32) -> bool {
+        self.path.clear();
+        let _ = write!(self.path, "/proc/{pid}/task");
+        let found = statx(CWD, &self.path, AtFlags::NO_AUTOMOUNT, StatxFlags::NLINK);
+        found.is_ok_and(|found| found.stx_nlink == 2 + 1)
     }
 
     /// Looks at the descriptors of a process by its threads.

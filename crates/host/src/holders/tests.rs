@@ -113,6 +113,19 @@ fn a_process_without_its_first_thread_still_holds() {
 }
 
 #[test]
+fn this_process_is_found_unless_others_are_asked_for() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = [file.path().to_path_buf()];
+    let me = crate::processes::myself().unwrap();
+    assert!(holders_of(&path).unwrap().processes().contains(&me));
+    let child = sleeper_with(file.reopen().unwrap());
+    let process = process_id(child.id()).unwrap();
+    let others = other_holders_of(&path).unwrap().processes();
+    assert!(others.contains(&process) && !others.contains(&me), "{others:?}");
+    end(child);
+}
+
+#[test]
 fn a_path_that_is_gone_has_no_holders_and_one_that_cannot_be_read_is_an_error() {
     assert_eq!(holders_of(&[PathBuf::from("/nonexistent/node")]).unwrap(), Holders::default());
     let below_a_file = PathBuf::from("/etc/passwd/node");

@@ -257,7 +257,8 @@ impl Line<'_> {
         let from_one = "write a whole number from 1";
         let per_second = "write requests per second, such as 74.4";
         let millis = "write milliseconds, such as 13.5";
-        let model = self.value("model", "write its name", findings, |text| Some(text.to_owned()));
+        let name = |text: &str| words::is_name(text).then(|| text.to_owned());
+        let model = self.value("model", "write its name", findings, name);
         let profile = self.value("profile", words::PROFILE, findings, words::selector);
         let batch = self.value("batch", from_one, findings, whole);
         let processes = self.value("processes", from_one, findings, whole);
@@ -304,13 +305,11 @@ fn document(root: &Node, findings: &mut Findings) -> Vec<Measured> {
         let what = "the table does not say what it is";
         findings.refuse(at, what, format!("write `schema: {MARKER}`"));
     }
-    match root.get("points") {
-        Some(node) => points(node, "", findings),
-        None => {
-            findings.refuse(root.at, "the table has no points", "add `points:` with a list");
-            Vec::new()
-        }
+    if let Some(node) = root.get("points") {
+        return points(node, "", findings);
     }
+    findings.refuse(root.at, "the table has no points", "add `points:` with a list");
+    Vec::new()
 }
 
 /// A list of points; those that name no model are of `model`, and must if that is empty.

@@ -45,11 +45,16 @@ pub(super) fn count(node: &Node, key: &str, findings: &mut Findings) -> Option<u
 
 /// A name: a text that is not empty.
 pub(super) fn name(node: &Node, key: &str, findings: &mut Findings) -> Option<String> {
-    let text = node.scalar().map(str::trim).filter(|text| !text.is_empty());
+    let text = node.scalar().map(str::trim).filter(|text| is_name(text));
     if text.is_none() {
         findings.refuse(node.at, format!("`{key}` is {}", node.words()), "write a name");
     }
     text.map(str::to_owned)
+}
+
+/// Whether a text can be a name: one that stands on a line and can be seen.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control)
 }
 
 /// A profile: `2g` or `2g.20gb`.
@@ -69,7 +74,7 @@ pub(super) fn selector(text: &str) -> Option<ProfileSelector> {
     match text.parse().ok()? {
         ProfileSelector::Name(name) if name.compute.is_some() => None,
         ProfileSelector::Id(_) => None,
-        selector => Some(selector),
+        selector @ (ProfileSelector::Name(_) | ProfileSelector::Slices(_)) => Some(selector),
     }
 }
 

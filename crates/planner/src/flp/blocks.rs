@@ -12,6 +12,7 @@ use core::cmp::Reverse;
 
 use model::{Placement, SliceMask};
 
+use crate::effects::Effects;
 use crate::tables::{ClassId, GeometryTables, PartId};
 
 /// The blocks of one geometry.
@@ -20,10 +21,8 @@ pub(crate) struct Blocks {
     kinds: usize,
     /// By class and kind, the free blocks that lie in no larger free one.
     free: Vec<u32>,
-    /// What adding a part does to the free blocks, each different change once.
-    changes: Vec<Vec<i32>>,
-    /// By class and part, the index of its change; meaningless where the part may not be added.
-    change_of: Vec<u16>,
+    /// What adding a part does to the free blocks, by kind.
+    pub(super) changes: Effects<Vec<i32>>,
     /// The profiles in the order in which they are served, large before small.
     pub(super) served: Vec<Served>,
     /// By kind: the first served profile that it holds, by index in `served`; how many of them a block
@@ -50,7 +49,9 @@ pub(super) struct Source {
     pub(super) kind: usize,
     /// How many instances one block holds.
     pub(super) holds: u32,
-    /// By number of instances placed, up to `holds`: the blocks that are left.
+    /// The blocks that are left of a full one.
+    pub(super) full: Vec<(usize, u32)>,
+    /// By number of instances placed, below `holds`: the blocks that are left.
     pub(super) left: Vec<Vec<(usize, u32)>>,
 }
 
@@ -82,18 +83,7 @@ impl Blocks {
         let free = free.collect();
         let served = serving_order(tables, &kinds);
         let mut blocks = Self { kinds: kinds.len(), free, served, ..Self::default() };
-        let mut known = BTreeMap::new();
-        for class in tables.classes() {
-            for part in tables.part_ids() {
-                let change = tables.after(class, part).map(|to| blocks.difference(class, to));
-                let fresh = known.len() as u16;
-                let index = change.map_or(0, |change| *known.entry(change).or_insert(fresh));
-                blocks.change_of.push(index);
-            }
-        }
-        let mut changes: Vec<(Vec<i32>, u16)> = known.into_iter().collect();
-        changes.sort_unstable_by_key(|(_, index)| *index);
-        blocks.changes = changes.into_iter().map(|(change, _)| change).collect();
+        blocks.changes = Effects::new(tables, |from, to| blocks.difference(from, to));
         blocks.find_first();
         blocks
     }
@@ -106,10 +96,9 @@ impl Blocks {
                     served.from.iter().map(move |source| (index, source))
                 });
             let found = sources.into_iter().find(|(_, source)| source.kind == kind);
-            let most = self.changes.iter().map(|change| change[kind]).max().unwrap_or(0);
+            let most = self.changes.each().iter().map(|change| change[kind]).max().unwrap_or(0);
             let (index, holds) = found.map_or((0, 0), |(index, source)| (index, source.holds));
-            let rest = found.and_then(|(_, source)| source.left.last());
-            self.exact &= rest.is_some_and(Vec::is_empty);
+            self.exact &= found.is_some_and(|(_, source)| source.full.is_empty());
             self.first.push((index, holds, most.max(0) as u32));
         }
     }
@@ -145,17 +134,6 @@ impl Blocks {
         &self.free[from..from + self.kinds]
     }
 
-    /// The index of what adding a part to a class does to the free blocks.
-    pub(super) fn change_of(&self, tables: &GeometryTables, class: ClassId, part: PartId) -> usize {
-        let index = usize::from(class.0) * tables.parts().len() + usize::from(part.0);
-        usize::from(self.change_of[index])
-    }
-
-    /// Every change, by index.
-    pub(super) fn changes(&self) -> &[Vec<i32>] {
-        &self.changes
-    }
-
     /// Shares by profile of the geometry, in the order in which profiles are served.
     pub(crate) fn shares(&self, shares: &[f64]) -> Vec<f64> {
         self.served.iter().map(|served| shares[served.profile]).collect()
@@ -163,11 +141,10 @@ impl Blocks {
 
     /// Bytes on the heap, about.
     pub(crate) fn bytes(&self) -> usize {
-        let changes = self.changes.len() * (self.kinds * 4 + size_of::<Vec<i32>>());
         let sources = self.served.iter().flat_map(|served| &served.from);
         let left =
             sources.map(|source| source.left.iter().map(|l| 40 + l.len() * 16).sum::<usize>());
-        self.free.len() * 4 + self.change_of.len() * 2 + changes + left.sum::<usize>()
+        self.free.len() * 4 + self.changes.bytes(self.kinds * 4) + left.sum::<usize>()
     }
 
     fn difference(&self, from: ClassId, to: ClassId) -> Vec<i32> {
@@ -291,6 +268,7 @@ fn source(kinds: &[Kind], kind: usize, profile: usize) -> Option<Source> {
     }
     let sparse =
         |counts: Vec<u32>| counts.into_iter().enumerate().filter(|(_, count)| *count > 0).collect();
-    let holds = left.len() as u32 - 1;
-    Some(Source { kind, holds, left: left.into_iter().map(sparse).collect() })
+    let full = sparse(left.pop()?);
+    let left: Vec<_> = left.into_iter().map(sparse).collect();
+    Some(Source { kind, holds: left.len() as u32, full, left })
 }

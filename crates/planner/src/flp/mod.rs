@@ -90,17 +90,17 @@ impl Board {
             |horizon: usize| outlook.futures(horizon).all(|demand| blocks.fill(&free, demand));
         let to = first(horizons, |horizon| !full(horizon)).max(from);
         let rest = outlook.horizons()[to..horizons].iter().map(|h| weight(*h)).sum();
-        let known = RefCell::new(alloc::vec![None; tables.blocks().changes().len()]);
+        let known = RefCell::new(alloc::vec![None; tables.blocks().changes.each().len()]);
         Self { outlook, free, from, to, rest, before: 0.0, known }
     }
 
     fn cost(&self, tables: &GeometryTables, class: ClassId, part: PartId) -> f64 {
         let blocks = tables.blocks();
-        let change = blocks.change_of(tables, class, part);
+        let change = blocks.changes.of(class, part);
         let known = self.known.borrow()[change];
         known.unwrap_or_else(|| {
             let grid = f64::from(tables.geometry().grid.get());
-            let cost = self.packed(blocks, &blocks.changes()[change]) / grid;
+            let cost = self.packed(blocks, &blocks.changes.each()[change]) / grid;
             self.known.borrow_mut()[change] = Some(cost);
             cost
         })
@@ -171,14 +171,18 @@ impl Source {
         if there == 0 {
             return 0;
         }
-        let filled = there.min(if self.holds == 1 { wanted } else { wanted / self.holds });
-        let mut placed = 0;
-        if filled > 0 {
-            room[self.kind] -= filled;
-            placed = filled * self.holds;
-            for (kind, more) in &self.left[self.holds as usize] {
-                room[*kind] += more * filled;
-            }
+        let whole = match self.holds {
+            1 => wanted,
+            2 => wanted / 2,
+            3 => wanted / 3,
+            4 => wanted / 4,
+            more => wanted / more,
+        };
+        let filled = there.min(whole);
+        let mut placed = filled * self.holds;
+        room[self.kind] -= filled;
+        for (kind, more) in &self.full {
+            room[*kind] += more * filled;
         }
         // One more block, for the last few.
         if filled < there && placed < wanted {

@@ -152,7 +152,8 @@ fn one_by_one(served: &[Served], free: &[u32], demand: &[u32]) -> u64 {
                 continue;
             };
             room[source.kind] -= 1;
-            source.left[1].iter().for_each(|(kind, more)| room[*kind] += more);
+            let left = if source.holds == 1 { &source.full } else { &source.left[1] };
+            left.iter().for_each(|(kind, more)| room[*kind] += more);
         }
     }
     sum

@@ -140,10 +140,9 @@ fn rays(patterns: &BTreeSet<Vec<i64>>, dimensions: usize) -> Option<Vec<Vec<i64>
         ray[0] = *count;
         starts.push(ray);
     }
-    let mut seen = dimensions + 1;
-    let mut rays: Vec<Ray> = starts.into_iter().map(|at| Ray::new(at, &cuts[..seen])).collect();
-    for cut in cuts.clone().iter().skip(seen) {
-        seen += 1;
+    let first = dimensions + 1;
+    let mut rays: Vec<Ray> = starts.into_iter().map(|at| Ray::new(at, &cuts[..first])).collect();
+    for (index, cut) in cuts.iter().enumerate().skip(first) {
         let split = |wanted: core::cmp::Ordering| {
             rays.iter().filter(move |ray| dot(cut, &ray.at).cmp(&0) == wanted)
         };
@@ -159,7 +158,7 @@ fn rays(patterns: &BTreeSet<Vec<i64>>, dimensions: usize) -> Option<Vec<Vec<i64>
         if next.len() > MOST_RAYS {
             return None;
         }
-        rays = next.into_iter().map(|at| Ray::new(at, &cuts[..seen])).collect();
+        rays = next.into_iter().map(|at| Ray::new(at, &cuts[..=index])).collect();
     }
     Some(rays.into_iter().map(|ray| ray.at).collect())
 }
@@ -177,7 +176,9 @@ fn between(cut: &[i64], inside: &Ray, outside: &Ray) -> Vec<i64> {
     let pairs = inside.at.iter().zip(&outside.at);
     let mut ray: Vec<i64> = pairs.map(|(i, o)| b * i + a * o).collect();
     let divisor = ray.iter().fold(0, |sofar, value| divisor(sofar, *value));
-    ray.iter_mut().for_each(|value| *value /= divisor.max(1));
+    for value in &mut ray {
+        *value /= divisor.max(1);
+    }
     ray
 }
 

@@ -88,3 +88,34 @@ fn good_for(bound: &Bound, rest: &[u64], cut: &[u64], gpus: u64) -> u64 {
     let spare = (u128::from(bound.capacity) * u128::from(gpus)).saturating_sub(bound.load(rest));
     spare.checked_div(unused).map_or(gpus, |times| u64::try_from(times).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::bounds::bounds;
+    use super::super::proof::decomposes;
+    use super::*;
+
+    /// The smallest known stock that is cut worse than its relaxation says: rods of 132 cut to 44, 33
+    /// and 12. Two, three and six pieces take 1.96 rods, and no two rods give them.
+    #[test]
+    fn where_bounds_do_not_suffice_every_way_is_tried() {
+        let fits =
+            |a: u8, b: u8, c: u8| u32::from(a) * 44 + u32::from(b) * 33 + u32::from(c) * 12 <= 132;
+        let mut rods = Vec::new();
+        for (a, b) in (0..=3).flat_map(|a| (0..=4).map(move |b| (a, b))) {
+            if let Some(c) = (0..=11).rev().find(|c| fits(a, b, *c)) {
+                rods.push([a, b, c]);
+            }
+        }
+        let rods: Vec<&[u8]> = rods.iter().map(<[u8; 3]>::as_slice).collect();
+        let bounds = bounds(&rods, 3).unwrap();
+        assert!(!decomposes(&rods, &bounds));
+        let pieces = [2, 3, 6];
+        assert_eq!(bounds.iter().filter_map(|bound| bound.least_gpus(&pieces)).max(), Some(2));
+        assert_eq!(peel(&rods, &bounds, &pieces, 2), None);
+        let three = peel(&rods, &bounds, &pieces, 3).unwrap();
+        let held = |piece: usize| three.iter().map(|(rods, cut)| rods * cut[piece]).sum::<u64>();
+        assert_eq!([held(0), held(1), held(2)], pieces);
+        assert!(three.iter().map(|(rods, _)| rods).sum::<u64>() <= 3);
+    }
+}

@@ -35,10 +35,10 @@ pub(super) fn decomposes(maximal: &[&[u8]], bounds: &[Bound]) -> bool {
         (0..first.weights.len()).filter(|profile| !alone(*profile) && !twin(*profile)).collect();
     let mut search = Search {
         patterns: maximal.iter().map(|pattern| project(pattern, bounds, &kept)).collect(),
-        capacities: bounds.iter().map(|bound| bound.capacity as i64).collect(),
+        capacities: bounds.iter().map(|bound| bound.capacity.cast_signed()).collect(),
         weights: kept
             .iter()
-            .map(|p| bounds.iter().map(|b| b.weights[*p] as i64).collect())
+            .map(|p| bounds.iter().map(|b| b.weights[*p].cast_signed()).collect())
             .collect(),
         point: alloc::vec![0; kept.len()],
         gpus: 0,
@@ -46,7 +46,8 @@ pub(super) fn decomposes(maximal: &[&[u8]], bounds: &[Bound]) -> bool {
     };
     search.patterns.sort_unstable();
     search.patterns.dedup();
-    (1..kept.len().max(2)).all(|gpus| search.all_decompose(gpus as i64))
+    let most = i64::try_from(kept.len()).unwrap_or(i64::MAX);
+    (1..most.max(2)).all(|gpus| search.all_decompose(gpus))
 }
 
 /// Counts of the kept profiles, each with those of its twins.

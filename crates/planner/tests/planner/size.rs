@@ -1,14 +1,18 @@
-//! Sizing against trying every deployment, and what every deployment must be.
+//! Sizing against trying every deployment, against an integer program, and what every deployment must
+//! be.
 //!
 //! Must never ask the search for what it is compared with.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use good_lp::{Expression, ProblemVariables, Solution, SolverModel, WithMipGap, microlp, variable};
 use model::{Geometry, GpuInstanceProfileId, Layout, Rate, catalog};
 use planner::pack::{Demand, Packer};
 use planner::size::{Deployment, EFFORT, Follow, Load, LoadSlice, Seat, SizeError, deploy, follow};
 use proptest::prelude::*;
+
+use crate::pack::Draw;
 
 fn packer(board: &str) -> Packer {
     Packer::new(&Arc::new(catalog::board(board).unwrap().geometry()))
@@ -151,6 +155,82 @@ proptest! {
     #[test]
     fn so_do_they_on_a_board_of_four(specs in loads(20)) {
         against_force(&packer("a30"), &specs);
+    }
+}
+
+/// What is to be as little as possible in [`by_program`].
+enum Least {
+    Gpus,
+    /// Compute slices on at most so many GPUs.
+    Slices(u64),
+}
+
+/// The program that sizing answers, as the literature writes it: slices of each load and GPUs with
+/// each pattern. In whole numbers where `gap` says how near to the best the answer must be.
+fn by_program(packer: &Packer, loads: &[Load], least: &Least, gap: Option<f32>) -> f64 {
+    let geometry = packer.geometry();
+    let patterns = packer.patterns().maximal();
+    let mut variables = ProblemVariables::new();
+    let kind = || if gap.is_some() { variable().integer() } else { variable() };
+    let gpus = variables.add_vector(kind().min(0), patterns.len());
+    let counts: Vec<Vec<_>> =
+        loads.iter().map(|load| variables.add_vector(kind().min(0), load.slices.len())).collect();
+    let each = || {
+        let pairs = loads.iter().zip(&counts);
+        pairs.flat_map(|(load, counts)| load.slices.iter().zip(counts))
+    };
+    let used: Expression = gpus.iter().sum();
+    let of = |slice: &LoadSlice| f64::from(geometry.profile(slice.profile).unwrap().name.slices);
+    let slices: Expression = each().map(|(slice, count)| of(slice) * *count).sum();
+    let goal = match least {
+        Least::Gpus => used.clone(),
+        Least::Slices(_) => slices,
+    };
+    let mut problem = variables.minimise(goal.clone()).using(microlp);
+    if let Least::Slices(most) = least {
+        problem = problem.with(used.leq(*most as f64));
+    }
+    for (load, counts) in loads.iter().zip(&counts) {
+        let units = |slice: &LoadSlice| slice.carries.millionths() as f64 / 1e6;
+        let pairs = load.slices.iter().zip(counts);
+        let carried: Expression = pairs.map(|(slice, count)| units(slice) * *count).sum();
+        problem = problem.with(carried.geq(load.rate.millionths() as f64 / 1e6));
+    }
+    for (at, profile) in geometry.profiles.iter().enumerate() {
+        let own = each().filter(|(slice, _)| slice.profile == profile.id);
+        let needed: Expression = own.map(|(_, count)| 1.0 * *count).sum();
+        let held: Expression =
+            gpus.iter().zip(patterns).map(|(gpus, p)| f64::from(p.counts[at]) * *gpus).sum();
+        problem = problem.with((held - needed).geq(0.0));
+    }
+    problem.with_mip_gap(gap.unwrap_or(0.0)).unwrap().solve().unwrap().eval(goal)
+}
+
+#[test]
+fn larger_questions_have_the_answer_of_an_integer_program() {
+    let mut draw = Draw::new(5);
+    for round in 0..8_u64 {
+        let packer = packer(["a100-sxm4-80gb", "a30"][(round % 2) as usize]);
+        let times = [1, 4, 12, 40][(round / 2) as usize];
+        let loads: Vec<Load> = (0..3 + round % 3)
+            .map(|_| {
+                let base = 20 + draw.below(60);
+                let carries =
+                    [1, 1, 2, 3, 4, 7].map(|size| size * base * (60 + draw.below(60)) / 100);
+                load(&packer, (50 + draw.below(400)) * times, &carries)
+            })
+            .collect();
+        let found = deploy(&packer, &loads, EFFORT).unwrap();
+        is_sound(&packer, &loads, &found);
+        // Near enough that only one whole number is left.
+        let whole = |least: &Least| {
+            let relaxed = by_program(&packer, &loads, least, None);
+            by_program(&packer, &loads, least, Some((0.9 / (relaxed + 2.0)) as f32)).round() as u64
+        };
+        let gpus = whole(&Least::Gpus);
+        let slices = whole(&Least::Slices(gpus));
+        assert_eq!((found.gpus.len() as u64, found.slices), (gpus, slices), "round {round}");
+        assert!(found.is_smallest(), "round {round}");
     }
 }
 

@@ -9,7 +9,7 @@ use model::layout::enumerate;
 use model::{Geometry, Layout};
 use planner::pack::{Demand, Packer};
 
-use crate::world::geometries;
+use super::packers;
 
 type Counts = Vec<u64>;
 
@@ -62,18 +62,17 @@ fn all_up_to(packer: &Packer, most: u64) -> usize {
 
 #[test]
 fn every_multiset_of_a_few_gpus_is_told_apart() {
-    for (board, geometry) in geometries() {
-        let packer = Packer::new(geometry);
-        let most = if vectors(geometry).len() > 100 { 2 } else { 3 };
-        let checked = all_up_to(&packer, most);
+    for (board, packer) in packers() {
+        let most = if vectors(packer.geometry()).len() > 100 { 2 } else { 3 };
+        let checked = all_up_to(packer, most);
         assert!(checked > 40, "{board}: {checked}");
     }
 }
 
 #[test]
 fn a_witness_holds_exactly_what_was_asked_for_on_the_fewest_gpus() {
-    for (board, geometry) in geometries() {
-        let packer = Packer::new(geometry);
+    for (board, packer) in packers() {
+        let geometry = packer.geometry();
         let one = vectors(geometry);
         for counts in and_one_more(&one, &one).iter().step_by(7) {
             let demand = Demand::from_counts(counts.clone());
@@ -91,18 +90,18 @@ fn a_witness_holds_exactly_what_was_asked_for_on_the_fewest_gpus() {
     }
 }
 
-/// The bounds are proved sufficient on every board; the two theorems that placement relies on.
+/// The bounds are proved sufficient on every board.
 #[test]
 fn every_board_is_closed() {
-    for (board, geometry) in geometries() {
-        assert!(Packer::new(geometry).is_closed(), "{board}");
+    for (board, packer) in packers() {
+        assert!(packer.is_closed(), "{board}");
     }
 }
 
 #[test]
 fn what_a_board_does_not_have_does_not_fit() {
-    let (_, geometry) = &geometries()[0];
-    let packer = Packer::new(geometry);
+    let (_, packer) = &packers()[0];
+    let geometry = packer.geometry();
     let mut demand = Demand::none(geometry);
     assert_eq!(packer.min_gpus(&demand), Some(0));
     assert_eq!(packer.witness(&demand, 0), Some(Vec::new()));
