@@ -157,6 +157,8 @@ pub(super) struct Base<'a> {
     node: &'a NodeSnapshot,
     site: Site,
     policy: &'a Policy,
+    /// Whether MIG is on nowhere now: then it is on where slices are wanted, and off for whole GPUs.
+    switches: bool,
 }
 
 impl<'a> Base<'a> {
@@ -178,9 +180,10 @@ impl<'a> Base<'a> {
         let off = |gpu: &GpuSnapshot| {
             matches!(gpu.mig, MigState::Supported { current: MigMode::Disabled, .. })
         };
-        let off = node.gpus.iter().enumerate().filter(|(_, gpu)| off(gpu));
+        let sliced = node.gpus.iter().any(|gpu| gpu.geometry.is_some() && !off(gpu));
+        let off = node.gpus.iter().enumerate().filter(|(_, gpu)| sliced && off(gpu));
         let mig_off = off.map(|(index, _)| index).collect();
-        Ok(Self { node, site: Site { mig_off, ..Site::new(spec) }, policy })
+        Ok(Self { node, site: Site { mig_off, ..Site::new(spec) }, policy, switches: !sliced })
     }
 
     /// As it was first; then what was asked for, each alone, and what goes together together.
@@ -240,7 +243,8 @@ impl<'a> Base<'a> {
 
     fn alteration(&self, name: &str, site: Option<Site>, policy: Option<Policy>) -> Alteration {
         let site = site.unwrap_or_else(|| self.site.clone());
-        let policy = policy.unwrap_or_else(|| self.policy.clone());
+        let mut policy = policy.unwrap_or_else(|| self.policy.clone());
+        policy.auto_mig |= self.switches;
         let setting = Setting::new(site, policy);
         Alteration { name: name.to_owned(), setting, is_fixed: false }
     }
