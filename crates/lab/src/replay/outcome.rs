@@ -73,7 +73,7 @@ impl JobOutcome {
 }
 
 /// What a replay came to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
     /// Each job, in the order of asking.
     pub jobs: Vec<JobOutcome>,
