@@ -574,6 +574,34 @@ fn what_lies_on_a_fixed_gpu_after_a_restart_of_the_machine_stays_its_makers() {
 }
 
 #[test]
+fn what_is_booked_is_not_lent_on_a_gpu_that_was_fixed_since() {
+    let mut rig = Rig::new(&["a30"]);
+    let from = rig.now.plus(Millis::from_secs(3600));
+    let spec = broker::BookingSpec {
+        tenant: model::Tenant::new("user2"),
+        uid: model::Uid::new(2),
+        wanted: broker::Wanted::Profile("4g.24gb".parse().unwrap()),
+        count: 1,
+        gpu: broker::GpuSelector::Any,
+        from,
+        until: from.plus(Millis::from_secs(3600)),
+        name: None,
+        window: None,
+    };
+    rig.command(Command::Book { spec, by: peer(2) }).expect("booked");
+    let desired = rig.exactly(&uuid(0), &[("2g.12gb", None), ("2g.12gb", None)]);
+    let part = GpuChangeSpec { fix: Some(true), ..rig.part(&uuid(0), desired) };
+    rig.change(Rig::change_of_gpus(vec![part])).expect("accepted");
+    rig.run_out();
+    let endless = rig.ask(1, "2g.12gb");
+    let mut short = rig.spec(3, "2g.12gb");
+    short.time = Some(Millis::from_secs(600));
+    let short = rig.request(short).expect("accepted");
+    rig.settle();
+    assert!(rig.is_queued(endless) && rig.is_active(short), "{}", rig.why(short));
+}
+
+#[test]
 fn the_mode_does_not_go_back_over_what_a_stranger_made_meanwhile() {
     let mut machine = Machine::new(&["a100-sxm4-40gb"]);
     machine.node.gpus[0].mig = mode(MigMode::Disabled);
