@@ -174,7 +174,7 @@ pub(crate) fn explain(state: &State, world: &World<'_>, spec: &RequestSpec) -> O
     for place in &booking.places {
         let Some(room) = there.iter().find(|room| room.gpu == place.key.gpu) else { continue };
         for held in room.parts(planner::Hold::Held) {
-            if held.placement.overlaps(place.key.placement) {
+            if place.excludes(world, held) {
                 who.push((room, held));
             }
         }
@@ -228,7 +228,7 @@ fn clear(draft: &mut Draft<'_>, id: BookingId) {
             && lease.spec.terms.preemptible
             && matches!(lease.phase, Phase::Active { .. })
             && lease.deadline().is_none_or(|end| end > from)
-            && stands_on(lease, &places, &whole)
+            && stands_on(draft.world, lease, &places, &whole)
     };
     let leases: Vec<LeaseId> =
         draft.state.leases.values().filter(in_the_way).map(|lease| lease.id).collect();
@@ -237,21 +237,18 @@ fn clear(draft: &mut Draft<'_>, id: BookingId) {
     }
 }
 
-fn stands_on(lease: &Lease, places: &[SliceTarget], whole: &[GpuUuid]) -> bool {
-    let across = |place: &SliceTarget| {
-        let over = |key: &crate::state::SliceKey| {
-            key.gpu == place.key.gpu && key.placement.overlaps(place.key.placement)
-        };
-        lease.slices.iter().any(|slice| over(&slice.key)) || lease.whole.contains(&place.key.gpu)
-    };
-    places.iter().any(across) || whole.iter().any(|gpu| lease.is_on(gpu))
+fn stands_on(world: &World<'_>, lease: &Lease, places: &[SliceTarget], whole: &[GpuUuid]) -> bool {
+    places.iter().any(|place| place.is_kept_from(world, lease))
+        || whole.iter().any(|gpu| lease.is_on(gpu))
 }
 
 fn ask_to_leave(draft: &mut Draft<'_>, id: LeaseId, booking: BookingId, from: Timestamp) {
     let (now, policy) = (draft.world.now, draft.world.policy);
     let Some(lease) = draft.state.lease(id) else { return };
     match &lease.notice {
-        Some(Notice { reason: NoticeReason::Booked { .. }, until }) if *until <= now => {
+        // Perhaps for another booking of the same place.
+        Some(Notice { reason: NoticeReason::Booked { booking }, until }) if *until <= now => {
+            let booking = *booking;
             begin_end(draft, id, EndReason::BookingBegins { booking });
         }
         Some(Notice { reason: NoticeReason::Booked { .. }, .. }) => {}
@@ -318,7 +315,7 @@ fn lost_gpu(state: &State, world: &World<'_>, booking: &Booking) -> Option<Strin
 fn is_occupied(state: &State, world: &World<'_>, booking: &Booking) -> bool {
     let soon = booking.spec.from <= world.now.plus(clearing_time(world.policy));
     let unasked = |lease: &&Lease| {
-        lease.notice.is_none() && stands_on(lease, &booking.places, &booking.whole)
+        lease.notice.is_none() && stands_on(world, lease, &booking.places, &booking.whole)
     };
     let occupied =
         state.leases.values().filter(|lease| lease.spec.terms.booking != Some(booking.id));

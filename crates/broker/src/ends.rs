@@ -171,7 +171,7 @@ pub(crate) fn in_the_way(
         owners.extend(whole.map(|lease| Owner::Lease(lease.id)));
         let Some(room) = crate::rooms::room(state, gpu) else { continue };
         for part in room.parts(planner::Hold::Held) {
-            if all || here.iter().any(|place| place.key.placement.overlaps(part.placement)) {
+            if all || here.iter().any(|place| place.excludes(world, part)) {
                 owners.push(owner(state, &gpu.uuid, part));
             }
         }

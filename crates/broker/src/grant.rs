@@ -31,13 +31,13 @@ pub(crate) fn request(draft: &mut Draft<'_>, mut spec: RequestSpec) -> Result<Le
     let rooms = rooms(draft.state, draft.world.observed);
     admit(draft, &spec, &rooms)?;
     let wanted = want(&spec, draft.world, &rooms);
-    quota::refuse_over_cap(draft.world, &spec, quota::asked(draft.world, &spec, &wanted, &rooms))?;
     if spec.wanted != Wanted::WholeGpu {
         let verdict = draft.world.planner.could_ever_fit(&rooms, &wanted, spec.count);
         if let Verdict::Never { most } = verdict {
             return Err(Refusal::NeverFits { asked: spec.wish(), most });
         }
     }
+    quota::refuse_over_cap(draft.world, &spec, &wanted, &rooms)?;
     if spec.patience == Patience::Immediate {
         let mut pass = Pass::new(draft.state, draft.world);
         if pass.place(draft.state, draft.world, None, &spec).is_err() {

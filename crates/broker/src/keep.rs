@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use model::{BookingId, GpuUuid, LeaseId, Millis, PlacedProfile, Timestamp};
-use planner::{Choice, Room};
+use planner::{Choice, Hold, Room};
 
 use crate::claim::{self, Claim};
 use crate::command::World;
@@ -189,6 +189,8 @@ pub(crate) fn close(rooms: &mut [Room], kept: &Kept) {
     for room in rooms {
         if kept.whole.contains(&room.gpu) {
             room.usable = false;
+            // Nor is anything lent there as it is.
+            room.occupants.retain(|occupant| occupant.hold == Hold::Held);
         }
         let here = kept.places.iter().filter(|(gpu, _)| *gpu == room.gpu);
         let parts: Vec<PlacedProfile> = here.map(|(_, part)| *part).collect();

@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod ahead;
+mod apart;
 pub mod booking;
 mod bookings;
 pub mod changes;

@@ -84,7 +84,7 @@ fn is_told(lease: &Lease) -> bool {
 }
 
 fn withdraw(draft: &mut Draft<'_>) {
-    let state = &*draft.state;
+    let (state, world) = (&*draft.state, draft.world);
     let void = state.leases.values().filter(|lease| {
         let Some(Notice { reason: NoticeReason::Preempted { for_lease }, .. }) = &lease.notice
         else {
@@ -92,7 +92,7 @@ fn withdraw(draft: &mut Draft<'_>) {
         };
         let waits = state.lease(*for_lease).is_some_and(|l| l.phase == Phase::Queued);
         matches!(lease.phase, Phase::Active { .. })
-            && !(waits && is_in_the_way(state, lease, *for_lease))
+            && !(waits && is_in_the_way(state, world, lease, *for_lease))
     });
     let void: Vec<LeaseId> = void.map(|lease| lease.id).collect();
     for lease in void {

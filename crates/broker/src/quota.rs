@@ -7,13 +7,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use model::{GpuInstanceProfileId, GpuSnapshot, GpuUuid, LeaseId, MemoryMib, NodeSnapshot, Tenant};
-use planner::{Room, Want};
+use planner::{Room, Verdict, Want};
 
 use crate::command::{Refusal, World};
 use crate::policy::{Amount, TenantRules};
-use crate::request::RequestSpec;
+use crate::request::{RequestSpec, Wanted};
 use crate::state::{Lease, Phase, State};
 use crate::terms::Priority;
+use crate::whole;
 
 /// A whole GPU in the measure of [`Stake::share`].
 pub(crate) const WHOLE: u64 = 1000;
@@ -55,6 +56,11 @@ impl Stake {
         Self { slices: 1, memory: profile.memory, share }
     }
 
+    /// The same with memory that nobody knows, which is too much for every bound.
+    const fn of_unknown_memory(self) -> Self {
+        Self { memory: MemoryMib::new(u64::MAX), ..self }
+    }
+
     /// A whole GPU.
     pub(crate) fn of_gpu(gpu: &GpuSnapshot) -> Self {
         let most = gpu.geometry.as_deref().and_then(|geometry| {
@@ -67,16 +73,24 @@ impl Stake {
 /// What a lease has or is about to get; nothing for a request that waits.
 pub(crate) fn stake(state: &State, observed: &NodeSnapshot, lease: &Lease) -> Stake {
     // A GPU that does not answer after a restart is not in the snapshot; what lies there is held
-    // all the same, and counts as it would on another GPU of the machine.
+    // all the same, and counts as it would on another GPU of the machine. Only its memory is not
+    // known: on another board the same profile has another.
     let slice = |gpu: &GpuUuid, profile| {
-        let here = observed.gpu(gpu).into_iter().chain(&observed.gpus);
-        let mut stakes = here.map(|gpu| Stake::of_slice(gpu, profile));
-        stakes.find(|stake| stake.slices > 0).unwrap_or(Stake { slices: 1, ..Stake::default() })
+        let own = observed.gpu(gpu).map(|seen| Stake::of_slice(seen, profile));
+        if let Some(known) = own.filter(|stake| stake.slices > 0) {
+            return known;
+        }
+        let mut stakes = observed.gpus.iter().map(|gpu| Stake::of_slice(gpu, profile));
+        let like = stakes.find(|stake| stake.slices > 0);
+        like.unwrap_or(Stake { slices: 1, ..Stake::default() }).of_unknown_memory()
     };
     let whole = |gpus: &[GpuUuid]| {
-        let stakes = gpus.iter().map(|gpu| {
-            let here = observed.gpu(gpu).into_iter().chain(&observed.gpus).next();
-            here.map_or(Stake { slices: 1, share: WHOLE, ..Stake::default() }, Stake::of_gpu)
+        let stakes = gpus.iter().map(|gpu| match (observed.gpu(gpu), observed.gpus.first()) {
+            (Some(seen), _) => Stake::of_gpu(seen),
+            (None, Some(other)) => Stake::of_gpu(other).of_unknown_memory(),
+            (None, None) => {
+                Stake { slices: 1, share: WHOLE, ..Stake::default() }.of_unknown_memory()
+            }
         });
         stakes.fold(Stake::default(), Stake::plus)
     };
@@ -114,7 +128,7 @@ pub(crate) fn asked(world: &World<'_>, spec: &RequestSpec, want: &Want, rooms: &
     let slices = rooms.iter().enumerate().filter_map(|(index, room)| {
         Some(Stake::of_slice(world.observed.gpu(&room.gpu)?, want.profile(index)?))
     });
-    let whole = matches!(spec.wanted, crate::request::Wanted::WholeGpu);
+    let whole = spec.wanted == Wanted::WholeGpu;
     let gpus = world.observed.gpus.iter().filter(|gpu| whole && spec.gpu.matches(gpu));
     let each: Vec<Stake> = slices.chain(gpus.map(Stake::of_gpu)).collect();
     let by_memory = |stake: &&Stake| stake.memory;
@@ -212,14 +226,30 @@ pub(crate) fn resolve(world: &World<'_>, spec: &mut RequestSpec) -> Result<(), R
     Ok(())
 }
 
-/// Refuses a request that its tenant's cap can never hold.
+/// Refuses a request that its tenant's cap can never hold: on a machine of several boards what it
+/// takes depends on where it goes, and where it may go may have too little room.
 pub(crate) fn refuse_over_cap(
     world: &World<'_>,
     spec: &RequestSpec,
-    asked: Asked,
+    want: &Want,
+    rooms: &[Room],
 ) -> Result<(), Refusal> {
     let rules = world.policy.tenant(&spec.tenant);
-    if over_cap(rules, Stake::default(), asked.least) {
+    if !binds(&rules.cap) {
+        return Ok(());
+    }
+    let least = asked(world, spec, want, rooms).least;
+    let has_room = || {
+        let allowed = within_cap(world, spec, Stake::default(), want, rooms);
+        match spec.wanted {
+            Wanted::WholeGpu => whole::affordable(world, spec).len() >= spec.count as usize,
+            Wanted::Profile(_) | Wanted::Need(_) => {
+                let verdict = world.planner.could_ever_fit(rooms, &allowed, spec.count);
+                !matches!(verdict, Verdict::Never { .. })
+            }
+        }
+    };
+    if over_cap(rules, Stake::default(), least) || !has_room() {
         return Err(Refusal::OverCap {
             asked: spec.wish(),
             tenant: spec.tenant.to_string(),

@@ -42,6 +42,7 @@ pub(crate) fn forget_instances(draft: &mut Draft<'_>) {
         let key = orphan.key.clone();
         draft.emit(Event::OrphanCleared { key });
     }
+    changes::forget_instances(draft);
 }
 
 /// A new snapshot is there.

@@ -446,19 +446,23 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Whether a lease lies on places that are kept for a request.
-pub(crate) fn is_in_the_way(state: &State, lease: &Lease, for_lease: LeaseId) -> bool {
+/// Whether a lease is in the way of places that are promised to a request, or of those that are kept
+/// for it and that it has to leave.
+pub(crate) fn is_in_the_way(
+    state: &State,
+    world: &World<'_>,
+    lease: &Lease,
+    for_lease: LeaseId,
+) -> bool {
     let Some(waiting) = state.lease(for_lease) else { return false };
-    let reserved = state.reservation.as_ref().filter(|kept| kept.lease == for_lease);
-    let places = waiting.promised.iter().chain(reserved.iter().flat_map(|kept| &kept.places));
-    let mut whole = waiting.promised_whole.iter().chain(reserved.iter().flat_map(|k| &k.whole));
-    let gpus: Vec<&GpuUuid> =
-        lease.slices.iter().map(|slice| &slice.key.gpu).chain(&lease.whole).collect();
-    let overlaps = |place: &SliceTarget| {
-        lease.whole.contains(&place.key.gpu)
-            || lease.slices.iter().any(|slice| {
-                slice.key.gpu == place.key.gpu && slice.key.placement.overlaps(place.key.placement)
-            })
+    let stands_on = |places: &[SliceTarget], whole: &[GpuUuid]| {
+        places.iter().any(|place| place.is_kept_from(world, lease))
+            || whole.iter().any(|gpu| lease.is_on(gpu))
     };
-    places.clone().any(overlaps) || whole.any(|gpu| gpus.contains(&gpu))
+    let reserved = state.reservation.as_ref().filter(|kept| kept.lease == for_lease);
+    stands_on(&waiting.promised, &waiting.promised_whole)
+        || reserved.is_some_and(|kept| {
+            stands_on(&kept.places, &kept.whole)
+                && Claim::new(state, world, waiting).drives_out(lease)
+        })
 }

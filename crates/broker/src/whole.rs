@@ -21,7 +21,7 @@ use crate::event::{EndReason, Event};
 use crate::grant::open_plan;
 use crate::quota::Stake;
 use crate::request::{RequestSpec, Wanted};
-use crate::rooms::{Use, gpu_list, join, unusable_reason, uses};
+use crate::rooms::{Use, gpu_list, join, rooms, unusable_reason, uses, want};
 use crate::serve::Block;
 use crate::state::{Lease, SliceKey, State};
 use crate::terms::Arrangement;
@@ -164,12 +164,22 @@ pub(crate) fn admit(draft: &Draft<'_>, spec: &RequestSpec) -> Result<(), Refusal
 }
 
 /// Why a request for whole GPUs that was accepted can never be met after all: what it named could
-/// not be read when it came, and now that it can, its mode turns out to be one that must stay.
+/// not be read when it came, and now that it can, its mode turns out to be one that must stay, or it
+/// to be more than the tenant may ever have.
 /// `None` while any of those GPUs cannot be read.
 pub(crate) fn impossible(draft: &Draft<'_>, spec: &RequestSpec) -> Option<Refusal> {
-    let named = named(draft.world, spec);
+    let (state, world) = (&*draft.state, draft.world);
+    let named = named(world, spec);
     let known = !named.is_empty() && named.iter().all(|gpu| gpu.health == Health::Ok);
-    admit(draft, spec).err().filter(|_| known)
+    if !known {
+        return None;
+    }
+    let over_cap = || {
+        let rooms = rooms(state, world.observed);
+        let want = want(spec, world, &rooms);
+        quota::refuse_over_cap(world, spec, &want, &rooms)
+    };
+    admit(draft, spec).and_then(|()| over_cap()).err()
 }
 
 /// The GPUs that a request can have now, beside what its tenant holds.

@@ -32,6 +32,8 @@ pub enum Origin {
     Ours,
     /// Somebody else.
     Foreign,
+    /// A change by hand or by file made it or took it over: ours only where a record says so.
+    Hand,
     /// Somebody else, but just where and what an open intent of ours names, or a driver that lied
     /// about it, so that nobody can tell.
     Doubtful,

@@ -31,4 +31,4 @@ pub mod week;
 pub use bench::{Bench, BenchError, Made, Origin, Spot};
 pub use chance::Chance;
 pub use processes::Process;
-pub use room::{NotDone, Room};
+pub use room::{NotDone, Room, Seen};

@@ -3,17 +3,18 @@
 //! Must never decide what the broker decides, nor do a step that the executor does not do: it owns
 //! only the order in which things happen, as threads and time do for a daemon.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use broker::event::Stamped;
 use broker::{
-    Command, Effect, Emptiness, Event, Policy, Refusal, Reply, SliceKey, State, World, decide,
+    ChangeEvent, Command, Effect, Emptiness, Event, Fixed, Policy, Refusal, Reply, SliceKey, State,
+    World, decide,
 };
 use executor::{Execution, Looks, Machine as _, Progress, look_or_distrust};
 use model::{
-    BootId, Geometry, GpuSnapshot, GpuUuid, Health, LeaseId, NodeSnapshot, PlanId, ProcessId,
-    Purpose, Timestamp,
+    BootId, ChangeId, Geometry, GpuShape, GpuSnapshot, GpuUuid, Health, LeaseId, MemoryMib,
+    NodeSnapshot, PlanId, ProcessId, Purpose, Timestamp,
 };
 use planner::{Forecast, Planner};
 
@@ -57,6 +58,20 @@ pub enum NotDone {
     DiskFull,
 }
 
+/// A unit that the system says it cannot stop.
+pub(crate) const STUBBORN_UNIT: &str = "stubborn.service";
+
+/// An event that nobody has looked at yet.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Whether the hours were protected then.
+    pub protected: bool,
+    /// What happened.
+    pub event: Event,
+}
+
 /// What an act broke: the law, and what was seen.
 pub(crate) type Broken = (&'static str, String);
 
@@ -80,6 +95,8 @@ pub struct Room {
     pub forecast: Forecast,
     /// The time.
     pub now: Timestamp,
+    /// When the daemon last looked at the clock.
+    pub ticked: Timestamp,
     /// Whether the hours are protected, in which no idle lease is taken.
     pub protected: bool,
     pub(crate) boot: u32,
@@ -93,10 +110,16 @@ pub struct Room {
     looks: Looks,
     /// Geometries as this daemon's driver read them, and the planner's own that equal them.
     geometries: Vec<(Arc<Geometry>, Arc<Geometry>)>,
+    /// What every GPU that was ever seen offers, and its memory.
+    pub(crate) boards: BTreeMap<GpuUuid, (Arc<Geometry>, MemoryMib)>,
     watched: BTreeSet<(LeaseId, ProcessId)>,
     pub(crate) alive: BTreeSet<ProcessId>,
     /// Leased slices that others destroyed, until the broker notices.
     pub(crate) stolen: BTreeSet<SliceKey>,
+    /// GPUs as they were when an open plan of a change was made.
+    pub(crate) shapes: BTreeMap<PlanId, GpuShape>,
+    /// Units that changes stopped and did not start again.
+    pub(crate) stopped: BTreeSet<String>,
     /// GPUs that do not answer.
     pub(crate) hung: BTreeSet<GpuUuid>,
     /// Broken laws that were seen in passing.
@@ -104,7 +127,7 @@ pub struct Room {
     /// Events ever written.
     pub events: u64,
     /// Events that nobody has looked at yet, oldest first; whoever does takes them out.
-    pub fresh: Vec<Event>,
+    pub fresh: Vec<Seen>,
 }
 
 impl Room {
@@ -123,6 +146,7 @@ impl Room {
             planner,
             forecast: Forecast::unknown(),
             now: Timestamp::from_millis(1_000_000),
+            ticked: Timestamp::default(),
             protected: false,
             boot: 1,
             disk_full: false,
@@ -132,9 +156,12 @@ impl Room {
             late: Vec::new(),
             looks: Looks::default(),
             geometries: Vec::new(),
+            boards: BTreeMap::new(),
             watched: BTreeSet::new(),
             alive: BTreeSet::new(),
             stolen: BTreeSet::new(),
+            shapes: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             hung: BTreeSet::new(),
             broken: Vec::new(),
             events: 0,
@@ -250,11 +277,16 @@ impl Room {
             now: self.now,
             protected: self.protected,
         };
+        let ticks = matches!(command, Command::Tick);
         let decision = decide(Arc::make_mut(&mut self.state), &world, command)?;
+        if ticks {
+            self.ticked = self.now;
+        }
         for event in decision.events {
             self.note(&event);
             self.events += 1;
-            self.fresh.push(event.clone());
+            let (at, protected) = (self.now, self.protected);
+            self.fresh.push(Seen { at, protected, event: event.clone() });
             self.journal.push(Stamped { at: self.now, event });
         }
         for effect in decision.effects {
@@ -274,11 +306,31 @@ impl Room {
                     self.count_demand(*lease);
                 }
             }
-            Event::PlanFinished { .. } | Event::PlanFailed { .. } => self.looks.ended(&self.state),
+            Event::PlanFinished { plan } | Event::PlanFailed { plan, .. } => {
+                self.shapes.remove(plan);
+                self.looks.ended(&self.state);
+            }
+            Event::PlanAbandoned { plan } => {
+                self.shapes.remove(plan);
+            }
+            Event::Change(ChangeEvent::Opened { plan, before, .. }) => {
+                self.shapes.insert(*plan, before.clone());
+            }
+            Event::Change(ChangeEvent::Fixed { gpu, fixed }) => self.taken_over(gpu, fixed),
             Event::SliceGone { key, .. } => {
                 self.stolen.remove(key);
             }
             _ => {}
+        }
+    }
+
+    /// What lies on a GPU when it is fixed is lent from here on, or when the GPU is handed back.
+    fn taken_over(&mut self, gpu: &GpuUuid, fixed: &Fixed) {
+        let on_it = self.bench.origins.values_mut().filter(|made| made.key.gpu == *gpu);
+        for made in on_it.filter(|made| made.origin == Origin::Foreign) {
+            if fixed.instances.iter().any(|there| there.placement == made.key.placement) {
+                made.origin = Origin::Hand;
+            }
         }
     }
 
@@ -313,12 +365,16 @@ impl Room {
         let Some(read) = gpu.geometry.as_mut() else { return };
         if let Some((_, known)) = self.geometries.iter().find(|(seen, _)| Arc::ptr_eq(seen, read)) {
             *read = Arc::clone(known);
-            return;
+        } else {
+            self.planner.learn(read);
+            if let Some(known) = self.planner.known(read) {
+                self.geometries.push((Arc::clone(read), Arc::clone(known)));
+                *read = Arc::clone(known);
+            }
         }
-        self.planner.learn(read);
-        if let Some(known) = self.planner.known(read) {
-            self.geometries.push((Arc::clone(read), Arc::clone(known)));
-            *read = Arc::clone(known);
+        let known = self.boards.get(&gpu.uuid);
+        if !known.is_some_and(|(known, memory)| Arc::ptr_eq(known, read) && *memory == gpu.memory) {
+            self.boards.insert(gpu.uuid.clone(), (Arc::clone(read), gpu.memory));
         }
     }
 
@@ -363,12 +419,15 @@ impl Room {
     pub(crate) fn advance(&mut self, at: usize, stuck: Option<model::Millis>, maker: Origin) {
         let gpus: Vec<GpuUuid> = self.running[at].execution.gpus().to_vec();
         self.running[at].begun = true;
+        let plan = self.running[at].execution.id();
+        let by_hand = self.state.change_of(plan).map(|(change, _)| (change, plan));
+        let maker = if by_hand.is_some() && maker == Origin::Ours { Origin::Hand } else { maker };
         let progress = if let Some(progress) = self.running[at].withheld.take() {
             progress
         } else {
             let next = self.next_step(at);
             let progress = self.running[at].execution.advance(&self.bench);
-            self.attribute(&gpus, next.as_ref(), maker);
+            self.attribute(&gpus, next.as_ref(), maker, by_hand);
             if let Progress::Finished(slices) = &progress {
                 self.granted_as_it_stands(slices);
             }
@@ -414,14 +473,20 @@ impl Room {
     }
 
     /// Notes what an act of the executor made, and checks what it took away.
-    fn attribute(&mut self, gpus: &[GpuUuid], step: Option<&model::Step>, maker: Origin) {
+    fn attribute(
+        &mut self,
+        gpus: &[GpuUuid],
+        step: Option<&model::Step>,
+        maker: Origin,
+        by_hand: Option<(ChangeId, PlanId)>,
+    ) {
         for gpu in gpus {
             let Some(index) = self.bench.index(gpu) else { continue };
             let change = self.bench.attribute(index, maker);
             for key in &change.made {
                 self.stolen.remove(key);
             }
-            laws::on_act(self, step.filter(|step| step.gpu() == gpu), &change);
+            laws::on_act(self, step.filter(|step| step.gpu() == gpu), &change, by_hand);
         }
     }
 
@@ -440,11 +505,15 @@ impl Room {
         let Some(effect) = self.due.remove(at) else { return };
         match effect {
             Effect::Execute { .. } | Effect::Notify { .. } | Effect::WatchContainer { .. } => {}
-            Effect::StopUnits { change, .. } => {
-                let trouble = Vec::new();
+            Effect::StopUnits { change, units } => {
+                let (stay, stop): (Vec<String>, Vec<String>) =
+                    units.into_iter().partition(|unit| unit == STUBBORN_UNIT);
+                self.stopped.extend(stop);
+                let trouble = stay.iter().map(|unit| format!("{unit} does not stop")).collect();
                 self.inbox.push_back(Letter::Own(Command::UnitsStopped { change, trouble }));
             }
-            Effect::StartUnits { change, .. } => {
+            Effect::StartUnits { change, units } => {
+                self.stopped.retain(|unit| !units.contains(unit));
                 let trouble = Vec::new();
                 self.inbox.push_back(Letter::Own(Command::UnitsStarted { change, trouble }));
             }
@@ -588,7 +657,8 @@ impl Room {
         for open in self.state.plans.values() {
             let Some(step) = open.plan.steps.get(open.done.len()) else { continue };
             for made in self.bench.origins.values_mut() {
-                if step.names(&made.key.gpu, made.key.placement) && made.origin == Origin::Foreign {
+                let others = matches!(made.origin, Origin::Foreign | Origin::Hand);
+                if step.names(&made.key.gpu, made.key.placement) && others {
                     made.origin = Origin::Doubtful;
                 }
             }
@@ -638,6 +708,8 @@ impl Room {
         self.bench.reboot()?;
         self.alive.clear();
         self.stolen.clear();
+        // Units that are enabled run.
+        self.stopped.clear();
         self.hung.clear();
         self.boot += 1;
         Ok(())

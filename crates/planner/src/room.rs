@@ -74,10 +74,12 @@ impl Room {
         gone: impl Fn(PlacedProfile) -> bool,
     ) -> Option<Vec<ClassId>> {
         let shadow = |promised: &Vec<PlacedProfile>| {
+            let class = tables.class_of(promised.iter().copied())?;
+            // Those that overlap it, and those that have what the board has too few of.
             let in_the_way = |part: &PlacedProfile| {
                 promised.iter().any(|kept| kept.placement.overlaps(part.placement))
+                    || tables.extend(class, [*part]).is_none()
             };
-            let class = tables.class_of(promised.iter().copied())?;
             tables.extend(class, self.parts(Hold::Held).filter(|p| !gone(*p) && !in_the_way(p)))
         };
         self.promised.iter().map(shadow).collect()

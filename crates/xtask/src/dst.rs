@@ -23,10 +23,14 @@ usage: cargo xtask dst [OPTIONS]
   --without LIST    leave these acts out (3,7-9); with --seed
   --threads N       work on so many seeds at once (default: the number of processors)
   --no-shrink       do not shrink a failing seed
+  --go-on           name each failing seed and go on with the next
   --tail N          show so many of the newest events of a failing seed (default 16)
   --progress N      say how far it is every N seconds
   --from N          the first seed (default 1)
 ";
+
+/// How much of what a failing seed shows is told while others go on, in characters.
+const LINE: usize = 300;
 
 /// Runs that shrinking may take; a seed takes well under a second.
 const SHRINKING_RUNS: u32 = 300;
@@ -40,6 +44,7 @@ struct Options {
     without: BTreeSet<u64>,
     threads: usize,
     shrink: bool,
+    go_on: bool,
     tail: usize,
     progress: Option<Duration>,
 }
@@ -83,6 +88,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<O
         without: BTreeSet::new(),
         threads: processors,
         shrink: true,
+        go_on: false,
         tail: TAIL,
         progress: None,
     };
@@ -112,6 +118,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<O
             "--progress" => {
                 options.progress = Some(Duration::from_secs(value()?.parse::<u64>()?.max(1)));
             }
+            "--go-on" => options.go_on = true,
             "--no-shrink" => options.shrink = false,
             "--help" | "-h" => return Ok(None),
             other => bail!("`{other}` is no option of dst"),
@@ -149,6 +156,12 @@ fn ranges(numbers: &BTreeSet<u64>) -> String {
     parts.iter().map(word).collect::<Vec<_>>().join(",")
 }
 
+/// Says something while the campaign goes on, which is not given up because nobody listens.
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+}
+
 #[derive(Default)]
 struct Campaign {
     next: AtomicU64,
@@ -177,7 +190,13 @@ impl Campaign {
                 all.add(&coverage);
             }
             if let Some(violation) = violation {
-                self.stop.store(true, Ordering::Relaxed);
+                if options.go_on {
+                    let Violation { law, text, .. } = &*violation;
+                    let text: String = text.chars().take(LINE).collect();
+                    say(&format!("seed {seed} breaks a law: {law}: {text}\n"));
+                } else {
+                    self.stop.store(true, Ordering::Relaxed);
+                }
                 if let Ok(mut failed) = self.failed.lock() {
                     failed.get_or_insert((script, violation));
                 }
@@ -196,13 +215,8 @@ impl Campaign {
             next += every;
             let (events, seeds) =
                 (self.events.load(Ordering::Relaxed), self.seeds.load(Ordering::Relaxed));
-            let line = format!(
-                "{:>6.0} s: {events} events of {seeds} seeds\n",
-                begun.elapsed().as_secs_f64()
-            );
-            let mut out = io::stdout().lock();
-            // A campaign is not given up because nobody listens.
-            let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+            let seconds = begun.elapsed().as_secs_f64();
+            say(&format!("{seconds:>6.0} s: {events} events of {seeds} seeds\n"));
         }
     }
 

@@ -78,6 +78,17 @@ pub(crate) fn adopt(
     }
 }
 
+/// The machine was restarted: a GPU stays fixed, and nothing that lies there now is what lay there
+/// when it was.
+pub(crate) fn forget_instances(draft: &mut Draft<'_>) {
+    let known = draft.state.fixed.iter().filter(|(_, fixed)| !fixed.instances.is_empty());
+    let known: Vec<(GpuUuid, Fixed)> = known.map(|(gpu, of)| (gpu.clone(), of.clone())).collect();
+    for (gpu, fixed) in known {
+        let fixed = Fixed { instances: Vec::new(), ..fixed };
+        draft.emit(Event::Change(ChangeEvent::Fixed { gpu, fixed }));
+    }
+}
+
 /// An administrator hands a fixed GPU back to automatic management.
 pub(crate) fn hand_back(draft: &mut Draft<'_>, gpu: GpuUuid, by: Peer) -> Result<Reply, Refusal> {
     if !by.admin {

@@ -5,7 +5,7 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use model::GpuUuid;
+use model::{GpuUuid, PlacedProfile};
 use planner::{Arrangement, Choice, Hold, Room, Want};
 
 use crate::command::World;
@@ -28,7 +28,11 @@ pub(crate) fn lent(
         let Some(profile) = want.profile(index).filter(|_| is_open(state, world, &room.gpu)) else {
             continue;
         };
-        let idle = room.parts(Hold::Warm).filter(|part| part.profile == profile);
+        // What is kept for somebody is kept here, too, though nothing is cut for him.
+        let kept = |part: &PlacedProfile| {
+            room.promised.iter().flatten().any(|kept| kept.placement.overlaps(part.placement))
+        };
+        let idle = room.parts(Hold::Warm).filter(|part| part.profile == profile && !kept(part));
         let idle = idle.map(|part| Choice { room: index, part, reuse: true, evict: Vec::new() });
         let mut here: Vec<Choice> = idle.collect();
         match want.arrangement {

@@ -34,7 +34,7 @@ pub(crate) use advance::{
 };
 pub(crate) use begin::begin;
 pub(crate) use costs::note_cost;
-pub(crate) use fixed::hand_back;
+pub(crate) use fixed::{forget_instances, hand_back};
 pub(crate) use fold::PlanEnd;
 pub(crate) use lend::lent;
 pub(crate) use settle::{of_plan, plan_ended, resume};

@@ -103,6 +103,13 @@ fn way_back(
 ) -> Back {
     let purpose = Purpose::Rollback(part.plan.unwrap_or(PlanId::new(0)));
     let desired = with_strangers(seen, part);
+    // MIG mode cannot go off while what somebody else made is there.
+    let strange = GpuShape::of(seen).instances;
+    if desired == DesiredGpu::Whole && strange.iter().any(|instance| is_strange(part, instance)) {
+        let words =
+            "somebody else made an instance there, and MIG stays on for as long as it is there";
+        return Back::Fails(words.to_string());
+    }
     match planned(draft.state, draft.world, seen, &desired, &rules(&[], true), purpose) {
         // What is left of a difference is a pending mode, which nothing rests on.
         Planned::Steps(plan, _) if plan.steps.is_empty() => Back::Is,
@@ -177,6 +184,15 @@ pub(crate) fn own_again(draft: &mut Draft<'_>, change: ChangeId, gpu: &GpuUuid) 
     let Some(seen) = draft.world.observed.gpu(gpu) else { return };
     let part = live(draft, change).and_then(|change| change.gpus.get(gpu));
     let Some(ours) = part.map(|part| part.ours.clone()) else { return };
+    if seen.health != Health::Ok {
+        // What cannot be looked at now is looked after once it can.
+        if !ours.is_empty() {
+            let (index, gpu) = (seen.index, gpu.clone());
+            let found = alloc::format!("GPU {index} was taken back, and does not answer since");
+            draft.emit(Event::Change(ChangeEvent::Stands { change, gpu, found }));
+        }
+        return;
+    }
     for slice in whole_slices(seen) {
         let was = ours.iter().any(|known| known.key == slice.key);
         if was && !draft.state.slices.contains_key(&slice.key) {

@@ -242,3 +242,57 @@ fn the_time_to_show_up_begins_with_the_daemon() {
     rig.tick(no_show);
     assert_eq!(over(&rig, booking), Some(&BookingEnd::NotUsed));
 }
+
+/// A lease that may be told to leave, and has no limit.
+fn borrow(rig: &mut Rig, user: u32, wanted: &str) -> LeaseId {
+    let mut spec = rig.spec(user, wanted);
+    spec.terms.preemptible = true;
+    let id = rig.request(spec).expect("accepted");
+    rig.settle();
+    id
+}
+
+#[test]
+fn who_has_the_only_media_engine_leaves_for_its_booking_though_he_is_elsewhere() {
+    let mut rig = Rig::new(&["a30"]);
+    let holder = borrow(&mut rig, 1, "1g.6gb+me");
+    let beside = borrow(&mut rig, 1, "1g.6gb");
+    let wish = spec(&rig, 2, "1g.6gb+me", HOUR);
+    let booking = book(&mut rig, wish).expect("booked");
+    let user = use_it(&mut rig, 2, booking).expect("accepted");
+    pass(&mut rig, HOUR);
+    rig.tick(Millis::from_secs(30));
+    rig.settle();
+    assert!(rig.is_active(user) && rig.is_active(beside), "{}", rig.why(user));
+    assert_eq!(rig.ended(holder), Some(&EndReason::BookingBegins { booking }));
+}
+
+#[test]
+fn a_booked_media_engine_closes_its_gpu_to_nobody_who_needs_none() {
+    let mut rig = Rig::new(&["a30"]);
+    let mut limited = rig.spec(1, "1g.6gb+me");
+    limited.time = Some(Millis::from_secs(600));
+    let limited = rig.request(limited).expect("accepted");
+    rig.settle();
+    let wish = spec(&rig, 2, "1g.6gb+me", HOUR);
+    book(&mut rig, wish).expect("booked");
+    let other = rig.ask(3, "1g.6gb");
+    assert!(rig.is_active(limited) && rig.is_active(other), "{}", rig.why(other));
+}
+
+#[test]
+fn who_leaves_late_for_one_of_two_bookings_is_told_which() {
+    let mut rig = Rig::new(&["a30"]);
+    let borrower = borrow(&mut rig, 1, "4g.24gb");
+    let (ten, from) = (Millis::from_secs(600), in_(&rig, HOUR));
+    let first = BookingSpec { until: from.plus(ten), ..spec(&rig, 2, "4g.24gb", HOUR) };
+    let second = BookingSpec { from: from.plus(ten), ..spec(&rig, 3, "4g.24gb", HOUR) };
+    let first = book(&mut rig, first).expect("booked");
+    book(&mut rig, second).expect("booked, too");
+    // The daemon slept through the time to tell it.
+    rig.tick(Millis::from_secs(3600 + 585));
+    rig.settle();
+    rig.tick(Millis::from_secs(1));
+    rig.settle();
+    assert_eq!(rig.ended(borrower), Some(&EndReason::BookingBegins { booking: first }));
+}

@@ -6,7 +6,7 @@ use broker::{
 };
 use model::{
     ChangeId, DesiredCompute, DesiredGpu, DesiredInstance, GpuProcess, GpuShape, GpuUuid, Health,
-    MigMode, Millis, Placement, Purpose,
+    MigMode, Millis, PlacedProfile, Placement, Purpose,
 };
 use planner::Rules;
 
@@ -615,6 +615,99 @@ fn a_fixed_gpu_is_nobodys_or_lends_what_lies_there() {
 }
 
 #[test]
+fn what_lies_on_a_fixed_gpu_after_a_restart_of_the_machine_stays_its_makers() {
+    let mut rig = Rig::new(&["a30"]);
+    let desired = rig.exactly(&uuid(0), &[("4g.24gb", None)]);
+    let part = GpuChangeSpec { fix: Some(false), ..rig.part(&uuid(0), desired) };
+    let spec = Rig::change_of_gpus(vec![part]);
+    let id = rig.change(spec).expect("accepted");
+    rig.run_out();
+    assert!(rig.is_done(id));
+    let made = rig.machine.gpu(&uuid(0)).instances[0].clone();
+    rig.machine.reboot();
+    let part = PlacedProfile { placement: made.placement, profile: made.profile };
+    rig.machine.foreign_create(&uuid(0), part, Origin::Foreign).unwrap();
+    assert_eq!(rig.machine.gpu(&uuid(0)).instances[0].id, made.id, "it looks the same");
+    rig.restarted();
+    rig.command(Command::HandBack { gpu: uuid(0), by: PEER_ADMIN }).unwrap();
+    rig.settle();
+    rig.tick(Millis::from_secs(400));
+    rig.settle();
+    assert!(rig.state.slices.is_empty(), "{:?}", rig.state.slices);
+    assert_eq!(rig.names(0).len(), 1);
+}
+
+#[test]
+fn what_is_booked_is_not_lent_on_a_gpu_that_was_fixed_since() {
+    let mut rig = Rig::new(&["a30"]);
+    let from = rig.now.plus(Millis::from_secs(3600));
+    let spec = broker::BookingSpec {
+        tenant: model::Tenant::new("user2"),
+        uid: model::Uid::new(2),
+        wanted: broker::Wanted::Profile("4g.24gb".parse().unwrap()),
+        count: 1,
+        gpu: broker::GpuSelector::Any,
+        from,
+        until: from.plus(Millis::from_secs(3600)),
+        name: None,
+        window: None,
+    };
+    rig.command(Command::Book { spec, by: peer(2) }).expect("booked");
+    let desired = rig.exactly(&uuid(0), &[("2g.12gb", None), ("2g.12gb", None)]);
+    let part = GpuChangeSpec { fix: Some(true), ..rig.part(&uuid(0), desired) };
+    rig.change(Rig::change_of_gpus(vec![part])).expect("accepted");
+    rig.run_out();
+    let endless = rig.ask(1, "2g.12gb");
+    let mut short = rig.spec(3, "2g.12gb");
+    short.time = Some(Millis::from_secs(600));
+    let short = rig.request(short).expect("accepted");
+    rig.settle();
+    assert!(rig.is_queued(endless) && rig.is_active(short), "{}", rig.why(short));
+}
+
+#[test]
+fn the_mode_does_not_go_back_over_what_a_stranger_made_meanwhile() {
+    let mut machine = Machine::new(&["a100-sxm4-40gb"]);
+    machine.node.gpus[0].mig = mode(MigMode::Disabled);
+    machine.node.gpus[0].compute_capability = Some((9, 0));
+    let mut rig = Rig::with(machine, broker::Policy::default());
+    let id = rig.asked(0, &[("3g.20gb", Some(0))]);
+    rig.do_steps(1);
+    let geometry = rig.machine.gpu(&uuid(0)).geometry.clone().unwrap();
+    let named = |p: &&model::GpuInstanceProfile| p.name.to_string() == "1g.5gb";
+    let profile = geometry.profiles.iter().find(named).unwrap().id;
+    let part = PlacedProfile { placement: Placement::new(4, 1), profile };
+    rig.machine.foreign_create(&uuid(0), part, Origin::Foreign).unwrap();
+    rig.disturb(&uuid(0));
+    rig.advance(0, Advance::Refused);
+    rig.run_out();
+    let Progress::Stands { found } = &rig.the(id).gpus[&uuid(0)].progress else {
+        panic!("{:?}", rig.the(id))
+    };
+    assert!(found.contains("somebody else made an instance there"), "{found}");
+    assert_eq!(rig.names(0), ["1g.5gb at 4:1"]);
+}
+
+#[test]
+fn a_slice_of_ours_on_a_gpu_that_falls_silent_when_it_is_taken_back_is_not_forgotten() {
+    let mut rig = Rig::new(&["a30"]);
+    let idle = rig.ask(1, "2g.12gb");
+    let key = rig.lease(idle).slices[0].key.clone();
+    rig.release(idle);
+    let id = rig.asked(0, &[]);
+    rig.do_steps(1);
+    rig.advance(0, Advance::Refused);
+    rig.do_steps(1);
+    let plan = rig.running.remove(0).id;
+    rig.observed.gpus[0].health = Health::Failing("it cannot be read".into());
+    rig.own(Command::PlanFinished { plan, slices: Vec::new() });
+    assert!(!rig.the(id).is_open() && !rig.state.slices.contains_key(&key));
+    rig.observe();
+    rig.settle();
+    assert!(rig.state.slices.contains_key(&key), "{:?}", rig.state.orphans);
+}
+
+#[test]
 fn what_a_stranger_made_meanwhile_stays() {
     let mut rig = Rig::new(&["a100-sxm4-40gb"]);
     let id = rig.asked(0, &[("3g.20gb", Some(4)), ("1g.5gb", Some(0))]);
@@ -625,7 +718,7 @@ fn what_a_stranger_made_meanwhile_stays() {
     let named = |p: &&model::GpuInstanceProfile| p.name.to_string() == "1g.5gb";
     let profile = geometry.profiles.iter().find(named).unwrap().id;
     let placement = Placement::new(2, 1);
-    let part = model::PlacedProfile { placement, profile };
+    let part = PlacedProfile { placement, profile };
     rig.machine.foreign_create(&uuid(0), part, Origin::Foreign).unwrap();
     rig.disturb(&uuid(0));
     rig.advance(0, Advance::Refused);

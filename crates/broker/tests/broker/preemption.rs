@@ -251,3 +251,21 @@ fn high_rank_does_not_displace_what_others_are_guaranteed() {
     rig.settle();
     assert!(rig.is_active(first) && rig.is_active(covered) && rig.is_queued(second));
 }
+
+/// Of some engines a board has one: whoever has it is in the way wherever he is.
+#[test]
+fn who_has_the_only_media_engine_leaves_though_he_is_elsewhere() {
+    let mut rig = guaranteed(&["a30"], "user1", 1);
+    let holder = borrow(&mut rig, 2, "1g.6gb+me");
+    let beside = borrow(&mut rig, 2, "1g.6gb");
+    let owner = rig.ask(1, "1g.6gb+me");
+    for _ in 0..8 {
+        rig.tick(Millis::from_secs(10));
+        rig.settle();
+    }
+    assert!(rig.is_active(owner), "{}", rig.why(owner));
+    assert_eq!(rig.ended(holder), Some(&EndReason::Preempted { for_lease: owner }));
+    let notices =
+        rig.journal.iter().filter(|stamped| matches!(stamped.event, Event::Noticed { .. }));
+    assert!(notices.count() == 1 && rig.is_active(beside), "he is told once, and nobody else");
+}

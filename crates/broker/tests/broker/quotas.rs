@@ -102,3 +102,32 @@ fn a_cap_of_memory_is_by_the_profile_of_each_gpu() {
     rig.settle();
     assert!(rig.is_queued(second), "{:?}", rig.lease(first).slices);
 }
+
+/// On another board the same profile has another memory, so nobody knows what lies on a GPU that
+/// is not seen.
+#[test]
+fn memory_on_a_gpu_that_is_not_seen_is_too_much_for_every_cap() {
+    let mut rig = rig(&["h100-sxm5-80gb", "a30"], capped(None, Some(60_000)));
+    let first = rig.ask(1, "4g.40gb");
+    let hangs = rig.lease(first).slices[0].key.gpu.clone();
+    rig.observed.gpus.retain(|gpu| gpu.uuid != hangs);
+    let spec = rig.spec(1, "4g.24gb");
+    let second = rig.request(spec).unwrap();
+    assert!(rig.is_queued(second), "both together are 64 GB");
+}
+
+#[test]
+fn what_only_boards_beyond_the_cap_have_room_for_is_refused() {
+    let boards = ["a30", "a100-sxm4-40gb"];
+    let mut rig = rig(&boards, capped(None, Some(60_000)));
+    let mut spec = rig.spec(1, "1g.6gb");
+    spec.wanted = broker::Wanted::Need(model::geometry::Need {
+        memory: Some(model::MemoryRequest::Nominal(model::NominalGb::new(24))),
+        compute_slices: None,
+    });
+    spec.count = 2;
+    let refusal = rig.request(spec.clone()).unwrap_err();
+    assert_eq!(refusal.code(), "E-OVER-CAP", "24 and 40 GB are too much, and there is one a30");
+    spec.count = 1;
+    rig.request(spec).unwrap();
+}

@@ -1,6 +1,6 @@
 //! Leases of whole GPUs beside slices.
 
-use broker::{EndReason, Policy, Refusal, Stage, Wanted};
+use broker::{Amount, EndReason, Policy, Refusal, Stage, TenantRules, Wanted};
 use model::{Health, LeaseId, MigMode, MigState, Millis, Purpose, Step};
 
 use crate::machine::{Machine, Rig, mode};
@@ -78,6 +78,26 @@ fn a_request_that_turns_out_to_be_impossible_ends_instead_of_waiting_for_ever() 
     rig.settle();
     let ended = rig.ended(id).expect("it ended").to_string();
     assert!(ended.starts_with("it can never be met: MIG mode is on on GPU 0"), "{ended}");
+}
+
+#[test]
+fn a_whole_gpu_that_turns_out_to_be_beyond_the_cap_is_not_waited_for() {
+    let mut machine = Machine::new(&["a100-sxm4-40gb"]);
+    let seen = machine.node.gpus[0].clone();
+    let gpu = &mut machine.node.gpus[0];
+    (gpu.geometry, gpu.health) = (None, Health::Lost);
+    let cap = Amount { slices: Some(4), memory: None };
+    let default_tenant = TenantRules { cap, ..TenantRules::default() };
+    let policy = Policy { default_tenant, ..may_turn() };
+    let mut rig = Rig::with(machine, policy);
+    let id = ask_whole(&mut rig, 1, 1).expect("nobody knows yet how much it is");
+    rig.machine.node.gpus[0] = seen;
+    rig.tick(Millis::from_secs(1));
+    rig.settle();
+    rig.tick(Millis::from_secs(60));
+    rig.settle();
+    let ended = rig.ended(id).expect("it ended").to_string();
+    assert!(ended.contains("is more than user1 may have at once (4 slices)"), "{ended}");
 }
 
 #[test]

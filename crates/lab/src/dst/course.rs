@@ -22,6 +22,8 @@ pub(crate) struct Course {
     pub(crate) strangers: bool,
     /// Calls fail, GPUs fall ill, the daemon dies, the machine restarts.
     pub(crate) faults: bool,
+    /// An administrator changes layouts and modes.
+    pub(crate) changes: bool,
 }
 
 const MACHINES: &[&[&str]] = &[
@@ -47,6 +49,7 @@ impl Course {
             auto_mig: chance.one_in(3),
             strangers: !chance.one_in(4),
             faults: !chance.one_in(8),
+            changes: chance.one_in(2),
         };
         (machine, course)
     }

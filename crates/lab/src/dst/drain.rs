@@ -14,6 +14,8 @@ impl World {
     /// L4, L6 and L7 at the end.
     pub(crate) fn drain(&mut self) -> Act {
         self.troubles_stop();
+        self.changes_are_over()?;
+        self.strangers_leave();
         self.rest()?;
         let (mut idle, mut rounds) = (0, 0);
         while !self.room.state.leases.is_empty() {
@@ -54,6 +56,10 @@ impl World {
         for pid in pids {
             self.room.bench.stop(pid);
         }
+    }
+
+    /// Whatever is not ours goes: what strangers made, and what changes made for others.
+    fn strangers_leave(&mut self) {
         let others = self.room.bench.origins.values().filter(|made| made.origin != Origin::Ours);
         let others: Vec<SliceKey> = others.map(|made| made.key.clone()).collect();
         for key in others {
@@ -61,7 +67,7 @@ impl World {
         }
     }
 
-    fn rest(&mut self) -> Act {
+    pub(super) fn rest(&mut self) -> Act {
         for _ in 0..6 {
             if !self.room.settle() {
                 let text = self.picture();

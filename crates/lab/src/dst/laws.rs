@@ -2,10 +2,10 @@
 //!
 //! Must never be weakened for a seed: a seed that breaks one of these has found something.
 
-use broker::{Phase, SliceUse};
-use model::{Purpose, Step};
+use broker::{Phase, SliceKey, SliceUse};
+use model::{ChangeId, PlanId, Purpose, Step};
 
-use crate::bench::{Change, Origin};
+use crate::bench::{Change, Made, Origin};
 use crate::room::{Broken, Room};
 
 /// A law of the state and the machine as they are.
@@ -32,11 +32,24 @@ pub(crate) fn broken(room: &mut Room) -> Option<Broken> {
 
 /// L1 and L5, at the moment when a plan acts on a GPU: what it takes away is nobody's, and what
 /// comes and goes is what its step says.
-pub(crate) fn on_act(room: &mut Room, step: Option<&Step>, change: &Change) {
+/// `by_hand` is the change whose plan it is, and that plan.
+pub(crate) fn on_act(
+    room: &mut Room,
+    step: Option<&Step>,
+    change: &Change,
+    by_hand: Option<(ChangeId, PlanId)>,
+) {
     for gone in &change.gone {
-        if gone.origin == Origin::Foreign {
+        if is_others(room, gone) && !by_hand.is_some_and(|plan| is_meant(room, plan, gone)) {
             let text = format!("a foreign instance was destroyed: {gone:?} by {step:?}");
             room.broken.push(("L1: no foreign instance is destroyed", text));
+        }
+        let named = step.is_some_and(|step| {
+            matches!(step, Step::ResetGpu { .. }) || step.names(&gone.key.gpu, gone.key.placement)
+        });
+        if !named {
+            let text = format!("{gone:?} went by {step:?}");
+            room.broken.push(("L5: a plan takes away what its step names", text));
         }
         let holder = room.state.leases.values().find(|lease| {
             lease.slices.iter().any(|slice| slice.key == gone.key)
@@ -62,6 +75,30 @@ pub(crate) fn on_act(room: &mut Room, step: Option<&Step>, change: &Change) {
         let text = format!("{step:?} made {:?} and took away {:?}", change.made, change.gone);
         room.broken.push(("L5: a plan does what its steps say", text));
     }
+}
+
+/// Whether an instance is neither ours nor recorded as ours.
+fn is_others(room: &Room, made: &Made) -> bool {
+    let recorded = || {
+        room.state.slices.contains_key(&made.key)
+            || room.state.orphans.iter().any(|orphan| orphan.key == made.key)
+    };
+    match made.origin {
+        Origin::Foreign => true,
+        Origin::Hand => !recorded(),
+        Origin::Ours | Origin::Doubtful => false,
+    }
+}
+
+/// Whether a plan of a change may take an instance away: it lay there when the plan was made; or, to
+/// take the change back, the change made one just there.
+fn is_meant(room: &Room, (change, plan): (ChangeId, PlanId), gone: &Made) -> bool {
+    if let Some(shape) = room.shapes.get(&plan) {
+        return shape.instances.iter().any(|there| there.placement == gone.key.placement);
+    }
+    let change = room.state.changes.get(&change);
+    let part = change.and_then(|change| change.gpus.get(&gone.key.gpu));
+    part.is_some_and(|part| part.made.iter().any(|made| made.placement == gone.key.placement))
 }
 
 /// Two slices of one GPU never share a unit of its grid.
@@ -158,7 +195,8 @@ fn no_instance_of_ours_is_forgotten(room: &Room) -> Result<(), String> {
             || room.state.plans.values().flat_map(|open| &open.plan.steps).any(|step| {
                 matches!(step, Step::CreateGpuInstance { gpu, placement, .. }
                     if *gpu == made.key.gpu && *placement == made.key.placement)
-            });
+            })
+            || is_of_a_change(room, &made.key);
         if !explained {
             return Err(format!("nobody remembers {made:?}"));
         }
@@ -166,9 +204,17 @@ fn no_instance_of_ours_is_forgotten(room: &Room) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether an idle slice was ours when an open change began to take it away: it is ours again, or
+/// looked after, when the change is taken back.
+fn is_of_a_change(room: &Room, key: &SliceKey) -> bool {
+    let open = room.state.changes.values().filter(|change| change.is_open());
+    let mut parts = open.filter_map(|change| change.gpus.get(&key.gpu));
+    parts.any(|part| part.ours.iter().any(|slice| slice.key == *key))
+}
+
 /// What a tenant holds and what is being made for it stays under its cap.
 fn no_tenant_exceeds_its_cap(room: &Room) -> Result<(), String> {
-    super::office::caps_hold(&room.state.leases)
+    super::office::caps_hold(room)
 }
 
 /// A lease that is being granted, a slice in a plan and a GPU in maintenance each wait for a plan
@@ -210,7 +256,7 @@ mod tests {
     use sim_gpu::HostSpec;
 
     use super::*;
-    use crate::bench::{Bench, Made};
+    use crate::bench::Bench;
 
     /// A room in which one lease has one slice, and another slice is idle.
     fn room() -> Room {
@@ -339,7 +385,7 @@ mod tests {
             (Origin::Foreign, "L1: no foreign instance is destroyed"),
         ] {
             let gone = vec![Made { origin, key: key.clone() }];
-            on_act(&mut room, None, &Change { made: Vec::new(), gone });
+            on_act(&mut room, None, &Change { made: Vec::new(), gone }, None);
             assert!(room.broken.iter().any(|(seen, _)| *seen == law), "{law}");
             assert!(room.broken.iter().any(|(seen, _)| seen.starts_with("L5")));
             room.broken.clear();

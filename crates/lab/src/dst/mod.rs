@@ -3,11 +3,13 @@
 //! Must never depend on anything but the script: the same seed and the same acts break the same law
 //! at the same event.
 
+mod changes;
 mod course;
 mod coverage;
 mod drain;
 pub(crate) mod laws;
 mod office;
+mod rights;
 mod shrink;
 mod trouble;
 mod users;
@@ -19,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use coverage::{Coverage, NEEDED};
 pub use shrink::shrink;
 
+use crate::room::Seen;
 use world::World;
 
 /// What is done: the acts of one seed, without some of them.
@@ -92,11 +95,10 @@ pub fn run(script: &Script, tail: usize) -> Outcome {
     let event = world.room.events;
     let violation = broken.map(|(law, text)| {
         world.take_note();
-        let tail = world
-            .newest
-            .iter()
-            .map(|(act, at, event)| format!("act {act} at {} ms: {event:?}", at.as_millis()));
-        let tail = tail.collect();
+        let words = |(act, seen): &(u64, Seen)| {
+            format!("act {act} at {} ms: {:?}", seen.at.as_millis(), seen.event)
+        };
+        let tail = world.newest.iter().map(words).collect();
         Box::new(Violation { law, text, act: at, event, tail })
     });
     Outcome { events: event, coverage: world.coverage, violation }

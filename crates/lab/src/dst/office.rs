@@ -1,21 +1,20 @@
-//! What is done about many users: cordons, bookings, evidence of use, agreements, protected hours;
-//! and the laws of rights, which are about what happens and not only about what is.
+//! What is done about many users: cordons, bookings, evidence of use, agreements, protected hours,
+//! and the rules of tenants.
 //!
-//! Must never expect a right that the policy does not give.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Must never reckon what a tenant has by the broker's own functions.
 
 use broker::{
-    Activity, Amount, BookingSpec, Command, EndReason, Event, GpuSelector, Holder, IdleRule, Lease,
-    Metered, Peer, Phase, Policy, RequestSpec, TenantRules, Wanted,
+    Activity, Amount, BookingSpec, Command, GpuSelector, Holder, Lease, Metered, Peer, Phase,
+    Policy, TenantRules, Wanted,
 };
-use model::{BookingId, GpuUuid, LeaseId, Millis, Purpose, Tenant, Uid};
+use model::{BookingId, GpuInstanceProfileId, GpuUuid, MemoryMib, Millis, Tenant, Uid};
 
 use super::users::ADMIN;
 use super::world::World;
+use crate::room::Room;
 
-/// The tenant with a cap, and its cap.
-const CAPPED: (&str, u32) = ("tenant1", 4);
+/// The tenant with a cap, and its cap: slices, and memory that is less than four of some boards'.
+const CAPPED: (&str, u32, MemoryMib) = ("tenant1", 4, MemoryMib::new(60_000));
 
 /// The owner's rules of every seed: one tenant is capped, one has a guarantee.
 pub(super) fn rules(policy: &mut Policy) {
@@ -25,84 +24,65 @@ pub(super) fn rules(policy: &mut Policy) {
         ..TenantRules::default()
     };
     let slices = |count| Amount { slices: Some(count), memory: None };
-    let capped = TenantRules { cap: slices(CAPPED.1), ..open.clone() };
+    let cap = Amount { slices: Some(CAPPED.1), memory: Some(CAPPED.2) };
+    let capped = TenantRules { cap, ..open.clone() };
     let guaranteed = TenantRules { guaranteed: slices(3), ..open.clone() };
     policy.tenants.insert(Tenant::new(CAPPED.0), capped);
     policy.tenants.insert(Tenant::new("tenant2"), guaranteed);
     policy.default_tenant = open;
 }
 
-/// What is remembered of events for the laws of rights.
-#[derive(Debug, Default)]
-pub(crate) struct Rights {
-    cordoned: BTreeSet<GpuUuid>,
-    specs: BTreeMap<LeaseId, RequestSpec>,
+/// What a tenant with a cap has, and what is being made for it, in the measures of its cap.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    slices: u32,
+    memory: u64,
 }
 
-impl Rights {
-    /// What one event breaks, if it breaks a right.
-    pub(super) fn broken_by(&mut self, event: &Event) -> Option<(&'static str, String)> {
-        match event {
-            Event::Requested { lease, spec, .. } => {
-                self.specs.insert(*lease, spec.clone());
-            }
-            Event::Cordoned { gpu, .. } => {
-                self.cordoned.insert(gpu.clone());
-            }
-            Event::Uncordoned { gpu } => {
-                self.cordoned.remove(gpu);
-            }
-            Event::PlanOpened { steps, targets, whole, .. }
-                if matches!(steps.purpose, Purpose::Grant(_)) =>
-            {
-                let gpus = targets.iter().map(|target| &target.key.gpu).chain(whole);
-                let closed = gpus.into_iter().find(|gpu| self.cordoned.contains(*gpu));
-                if let Some(gpu) = closed {
-                    let text = format!("{:?} on {gpu}", steps.purpose);
-                    return Some(("L6: a cordoned GPU gets nothing new", text));
-                }
-            }
-            Event::Ended { lease, reason, .. } => {
-                let spec = self.specs.remove(lease)?;
-                return ended_against_rights(&spec, reason);
-            }
-            _ => {}
+impl Held {
+    /// A slice; its GPU may be out of sight by now.
+    fn of_slice(room: &Room, gpu: &GpuUuid, profile: GpuInstanceProfileId) -> Self {
+        let geometry = room.boards.get(gpu).map(|(geometry, _)| geometry);
+        let found = geometry.and_then(|geometry| geometry.profile(profile));
+        Self { slices: 1, memory: found.map_or(0, |profile| profile.memory.get()) }
+    }
+
+    /// A whole GPU counts as the most it could be cut into.
+    fn of_gpu(room: &Room, gpu: &GpuUuid) -> Self {
+        let Some((geometry, memory)) = room.boards.get(gpu) else {
+            return Self { slices: 1, memory: 0 };
+        };
+        let most = geometry.plain_profiles().map(|profile| profile.max_instances).max();
+        Self { slices: most.unwrap_or(1).max(1), memory: memory.get() }
+    }
+
+    fn of(room: &Room, lease: &Lease) -> Vec<Self> {
+        if lease.holds_slices() {
+            let slices = lease.slices.iter();
+            let slices = slices.map(|slice| Self::of_slice(room, &slice.key.gpu, slice.profile));
+            return slices.chain(lease.whole.iter().map(|gpu| Self::of_gpu(room, gpu))).collect();
         }
-        None
+        let Phase::Granting { plan } = lease.phase else { return Vec::new() };
+        let Some(open) = room.state.plans.get(&plan) else { return Vec::new() };
+        let coming = open.targets.iter();
+        let coming = coming.map(|target| Self::of_slice(room, &target.key.gpu, target.profile));
+        coming.chain(open.whole.iter().map(|gpu| Self::of_gpu(room, gpu))).collect()
     }
 }
 
-/// Preemption takes only the preemptible, and idleness nobody who is exempt from it.
-fn ended_against_rights(spec: &RequestSpec, reason: &EndReason) -> Option<(&'static str, String)> {
-    match reason {
-        EndReason::Preempted { .. } if !spec.terms.preemptible => {
-            Some(("L6: only the preemptible are preempted", format!("{reason:?}: {spec:?}")))
+/// A tenant never holds more than its cap, what is being made for it included.
+pub(super) fn caps_hold(room: &Room) -> Result<(), String> {
+    for (tenant, rules) in &room.policy.tenants {
+        let leases = room.state.leases.values().filter(|lease| lease.spec.tenant == *tenant);
+        let held =
+            leases.flat_map(|lease| Held::of(room, lease)).fold(Held::default(), |sum, more| {
+                Held { slices: sum.slices + more.slices, memory: sum.memory + more.memory }
+            });
+        let within = rules.cap.slices.is_none_or(|most| held.slices <= most)
+            && rules.cap.memory.is_none_or(|most| held.memory <= most.get());
+        if !within {
+            return Err(format!("{tenant} holds {held:?}, and may have {:?}", rules.cap));
         }
-        EndReason::Idle { .. } if spec.terms.idle == IdleRule::Never => {
-            Some(("L6: who may stay idle is not reclaimed", format!("{reason:?}: {spec:?}")))
-        }
-        _ => None,
-    }
-}
-
-/// A tenant never holds more than its cap.
-pub(super) fn caps_hold(leases: &BTreeMap<LeaseId, Lease>) -> Result<(), String> {
-    let capped = |lease: &&Lease| {
-        lease.spec.tenant.as_str() == CAPPED.0
-            && (lease.holds_slices() || matches!(lease.phase, Phase::Granting { .. }))
-    };
-    let held: u32 = leases
-        .values()
-        .filter(capped)
-        .map(|lease| match lease.spec.wanted {
-            // What a whole GPU counts for is the board's affair; at least one.
-            Wanted::WholeGpu => 1,
-            _ if lease.holds_slices() => lease.slices.len() as u32,
-            _ => lease.spec.count,
-        })
-        .sum();
-    if held > CAPPED.1 {
-        return Err(format!("{} holds {held} slices of {}", CAPPED.0, CAPPED.1));
     }
     Ok(())
 }
@@ -133,7 +113,10 @@ impl World {
                 let Some(uid) = uid else { return };
                 let _ = self.room.ask(Command::Agree { lease, by: Peer { uid, admin: false } });
             }
-            8 => self.room.protected = !self.room.protected,
+            8 => {
+                self.coverage.count("hours: protected");
+                self.room.protected = !self.room.protected;
+            }
             _ => {
                 let contained =
                     self.leases(|lease| matches!(lease.spec.holder, Holder::Container { .. }));

@@ -183,6 +183,21 @@ impl World {
         state.slices.contains_key(key)
             || state.orphans.iter().any(|orphan| orphan.key == *key)
             || open.chain(running).any(|step| step.names(&key.gpu, key.placement))
+            || self.is_of_a_change(key)
+            || state.fixed.get(&key.gpu).is_some_and(|fixed| {
+                fixed.instances.iter().any(|there| there.placement == key.placement)
+            })
+    }
+
+    /// Whether an open change may take back what lies at a place, whoever put it there.
+    fn is_of_a_change(&self, key: &SliceKey) -> bool {
+        let open = self.room.state.changes.values().filter(|change| change.is_open());
+        let mut parts = open.filter_map(|change| change.gpus.get(&key.gpu));
+        parts.any(|part| {
+            let made = part.made.iter().map(|made| made.placement);
+            let before = part.before.instances.iter().map(|instance| instance.placement);
+            made.chain(before).any(|place| place == key.placement)
+        })
     }
 
     /// Slices on a GPU that a lease has or that an open plan provides: its executor may have read

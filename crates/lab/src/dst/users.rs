@@ -8,7 +8,8 @@ use broker::{
 };
 use model::geometry::Need;
 use model::{
-    Health, LeaseId, MemoryRequest, Millis, NominalGb, ProcessId, ProfileSelector, Tenant, Uid,
+    BookingId, Health, LeaseId, MemoryRequest, Millis, NominalGb, ProcessId, ProfileSelector,
+    Tenant, Uid,
 };
 
 use super::world::World;
@@ -42,6 +43,9 @@ impl World {
                     | Refusal::TooManyWaiting(_)
                     | Refusal::OverCap { .. }
                     | Refusal::MigOn(_) => true,
+                    Refusal::NoSuchBooking(_) | Refusal::BookingInUse { .. } => {
+                        spec.terms.booking.is_some()
+                    }
                     // Only a machine that is not all there lacks a GPU or a board.
                     Refusal::NoSuchGpu { .. } | Refusal::NoSuchSlice(_) => !self.all_there(),
                     Refusal::MigOff(_) => self.course.faults,
@@ -99,6 +103,12 @@ impl World {
             // Any board has one.
             Wanted::Profile(ProfileSelector::Slices(1))
         };
+        let mut terms = self.terms();
+        if self.chance.one_in(6) {
+            let mine = self.room.state.bookings.values().filter(|b| b.spec.uid.get() == uid);
+            let mine: Vec<BookingId> = mine.map(|booking| booking.id).collect();
+            terms.booking = self.chance.pick(&mine).copied();
+        }
         Some(RequestSpec {
             tenant: Tenant::new(format!("tenant{}", uid % 3)),
             uid: Uid::new(uid),
@@ -111,7 +121,7 @@ impl World {
             name: named,
             holder,
             command: None,
-            terms: self.terms(),
+            terms,
         })
     }
 

@@ -10,10 +10,11 @@ use model::{LeaseId, Millis, Timestamp, Uid};
 use super::course::Course;
 use super::coverage::Coverage;
 use super::laws;
-use super::office::{Rights, rules};
+use super::office::rules;
+use super::rights::Rights;
 use crate::bench::{BenchError, Origin};
 use crate::chance::Chance;
-use crate::room::{Broken, Room};
+use crate::room::{Broken, Room, Seen};
 
 pub(super) type Act = Result<(), Broken>;
 
@@ -23,8 +24,8 @@ pub(crate) struct World {
     seed: u64,
     /// The act under way.
     pub(super) at: u64,
-    /// The newest events, each with its act and its time.
-    pub(super) newest: VecDeque<(u64, Timestamp, Event)>,
+    /// The newest events, each with its act.
+    pub(super) newest: VecDeque<(u64, Seen)>,
     /// How many of them are kept.
     tail: usize,
     pub(crate) room: Room,
@@ -57,6 +58,7 @@ impl World {
             .collect();
         profiles.sort();
         profiles.dedup();
+        let rights = Rights::new(&room.policy);
         let mut world = Self {
             seed,
             at: 0,
@@ -69,7 +71,7 @@ impl World {
             profiles,
             acknowledged: BTreeMap::new(),
             names: 0,
-            rights: Rights::default(),
+            rights,
             disk_full_until: Timestamp::default(),
             hung_until: Vec::new(),
         };
@@ -82,7 +84,8 @@ impl World {
         self.at = act;
         self.chance = Chance::new(self.seed, act);
         match self.chance.below(100) {
-            0..=11 => self.request(),
+            0..=10 => self.request(),
+            11 => self.change(),
             12..=47 => self.execute(),
             48..=57 => {
                 self.room.work();
@@ -104,28 +107,28 @@ impl World {
     /// Every law, and what is noted of the events that came.
     pub(crate) fn check(&mut self) -> Act {
         self.take_note();
-        match laws::broken(&mut self.room) {
+        match laws::broken(&mut self.room).or_else(|| self.rights.broken_in(&self.room)) {
             Some(broken) => Err(broken),
             None => Ok(()),
         }
     }
 
     pub(super) fn take_note(&mut self) {
-        for event in std::mem::take(&mut self.room.fresh) {
-            self.coverage.event(&event);
-            self.room.broken.extend(self.rights.broken_by(&event));
-            if let Event::Ended { lease, .. } = &event {
+        for seen in std::mem::take(&mut self.room.fresh) {
+            self.coverage.event(&seen.event);
+            self.room.broken.extend(self.rights.broken_by(&self.room.observed, &seen));
+            if let Event::Ended { lease, .. } = &seen.event {
                 self.acknowledged.remove(lease);
             }
             if self.newest.len() >= self.tail {
                 self.newest.pop_front();
             }
-            self.newest.push_back((self.at, self.room.now, event));
+            self.newest.push_back((self.at, seen));
         }
     }
 
     /// One act of some execution, perhaps with a fault in its driver call.
-    fn execute(&mut self) {
+    pub(super) fn execute(&mut self) {
         let ready: Vec<usize> =
             (0..self.room.running.len()).filter(|at| self.room.may_advance(*at)).collect();
         let Some(at) = self.chance.pick(&ready).copied() else {

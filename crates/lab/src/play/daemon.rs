@@ -203,7 +203,7 @@ impl Daemon {
                 return;
             }
             if turn + SHOWN > MOST_ACTS {
-                last.extend(self.room.fresh.iter().map(|event| format!("{event:?}")));
+                last.extend(self.room.fresh.iter().map(|seen| format!("{:?}", seen.event)));
             }
             self.hear();
             if self.watch.every_act {
@@ -249,8 +249,8 @@ impl Daemon {
     }
 
     fn hear(&mut self) {
-        for event in std::mem::take(&mut self.room.fresh) {
-            self.event(event);
+        for seen in std::mem::take(&mut self.room.fresh) {
+            self.event(seen.event);
         }
     }
 

@@ -1,0 +1,42 @@
+//! Whether a place can be had beside what others have on its GPU.
+//!
+//! Must never go by place alone: boards have some engines once, and whoever has them is in the way
+//! wherever he is.
+
+use model::{Geometry, Layout, LayoutError, PlacedProfile};
+
+use crate::command::World;
+use crate::event::{GrantedSlice, SliceTarget};
+use crate::state::Lease;
+
+impl SliceTarget {
+    /// Whether this place cannot be had while `part` of the same GPU is there.
+    pub(crate) fn excludes(&self, world: &World<'_>, part: PlacedProfile) -> bool {
+        let own = PlacedProfile { placement: self.key.placement, profile: self.profile };
+        let geometry = world.observed.gpu(&self.key.gpu).and_then(|gpu| gpu.geometry.as_deref());
+        own.placement.overlaps(part.placement)
+            || geometry.is_some_and(|geometry| !go_together(geometry, own, part))
+    }
+
+    /// Whether this place cannot be had while a lease has what it has.
+    pub(crate) fn is_kept_from(&self, world: &World<'_>, lease: &Lease) -> bool {
+        let in_the_way = |slice: &GrantedSlice| {
+            let part = PlacedProfile { placement: slice.key.placement, profile: slice.profile };
+            slice.key.gpu == self.key.gpu && self.excludes(world, part)
+        };
+        lease.whole.contains(&self.key.gpu) || lease.slices.iter().any(in_the_way)
+    }
+}
+
+/// Whether a board allows two parts at once. Of parts that it does not know it says nothing.
+fn go_together(geometry: &Geometry, one: PlacedProfile, other: PlacedProfile) -> bool {
+    match Layout::new(geometry, [one, other]) {
+        Ok(_) | Err(LayoutError::UnknownProfile(_) | LayoutError::IllegalPlacement(..)) => true,
+        Err(
+            LayoutError::Overlap(..)
+            | LayoutError::TooMany(..)
+            | LayoutError::EnginesTaken(_)
+            | LayoutError::BoardRule(..),
+        ) => false,
+    }
+}
