@@ -48,7 +48,7 @@ fn a_comparison_fits_a_page_and_is_the_same_again() {
     for words in [
         "4 a100-sxm4-80gb; rejected at once; 2 seeds",
         "bimodal, steady, load 1.00: ",
-        "POLICY   ACCEPTED %",
+        "POLICY  ACCEPTED %",
         "AVOIDABLE %",
         "Time of decisions on this machine",
     ] {
