@@ -71,7 +71,9 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<Exi
         let workers: Vec<_> =
             (0..options.threads).map(|_| scope.spawn(|| campaign.work(&options, begun))).collect();
         if let Some(every) = options.progress {
-            campaign.tell_progress(begun, every, || workers.iter().all(|w| w.is_finished()));
+            campaign.tell_progress(begun, every, || {
+                workers.iter().all(std::thread::ScopedJoinHandle::is_finished)
+            });
         }
     });
     campaign.report(&options, begun.elapsed())

@@ -168,16 +168,15 @@ fn median(mut values: Vec<u64>) -> Millis {
 
 fn job(found: &Known, runs: &Runs, begin: Timestamp) -> Job {
     let mut spec = found.spec.clone();
-    let run = match found.granted_at {
-        Some(granted) => found.ended_at.since(granted.max(begin)),
-        None => {
-            // Whoever gave up by hand had this much patience, as far as anybody can say.
-            let waited = found.ended_at.since(found.asked_at);
-            if spec.patience == Patience::Forever && found.end == JobEnd::GaveUp {
-                spec.patience = Patience::AtMost(waited.max(Millis::new(1)));
-            }
-            runs.like(&spec)
+    let run = if let Some(granted) = found.granted_at {
+        found.ended_at.since(granted.max(begin))
+    } else {
+        // Whoever gave up by hand had this much patience, as far as anybody can say.
+        let waited = found.ended_at.since(found.asked_at);
+        if spec.patience == Patience::Forever && found.end == JobEnd::GaveUp {
+            spec.patience = Patience::AtMost(waited.max(Millis::new(1)));
         }
+        runs.like(&spec)
     };
     // A limit that ended it is no accident of this time; one that is shorter than its own past is.
     spec.time = spec.time.map(|time| time.max(run));
