@@ -109,6 +109,9 @@ pub struct BlockedView {
     pub by: Vec<InTheWay>,
     /// Whether it can be met once all that has ended.
     pub passes: bool,
+    /// Whether the GPU can never hold it, whatever ends or is destroyed there.
+    #[serde(default)]
+    pub never: bool,
 }
 
 /// What is to be done on one GPU.
@@ -194,6 +197,19 @@ impl PlanDocument {
     pub fn is_blocked(&self) -> bool {
         self.gpus.iter().any(|gpu| gpu.blocked.is_some())
     }
+
+    /// Whether somebody or something is in the way, and not only a rule or the state of a GPU.
+    pub fn has_obstacles(&self) -> bool {
+        self.gpus
+            .iter()
+            .filter_map(|gpu| gpu.blocked.as_ref())
+            .any(|blocked| !blocked.by.is_empty())
+    }
+
+    /// Whether it can never be carried out: some GPU can never hold what is wanted of it.
+    pub fn is_for_never(&self) -> bool {
+        self.gpus.iter().any(|gpu| gpu.blocked.as_ref().is_some_and(|blocked| blocked.never))
+    }
 }
 
 /// Where a change stands.
@@ -257,6 +273,12 @@ pub struct GpuChangeView {
     pub steps_total: u32,
     /// The step that is being done, in words.
     pub step: Option<String>,
+    /// How long that step has been under way, in ms.
+    #[serde(default)]
+    pub step_ms: Option<u64>,
+    /// Whether that step does not come back from the driver within `daemon.step_limit`.
+    #[serde(default)]
+    pub late: bool,
     /// What it waits for, in words.
     pub waits_for: Option<String>,
     /// What stands there and was not so before, in words.

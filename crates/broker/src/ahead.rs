@@ -80,7 +80,8 @@ fn make_ahead(draft: &mut Draft<'_>, there: &[Room], index: usize, gpu: &GpuSnap
     let Some(profile) = missing(there, room, world.forecast) else { return };
     let mut profiles = alloc::vec![None; there.len()];
     profiles[index] = Some(profile);
-    let choice = world.planner.choose(there, &Want::of(profiles), world.forecast);
+    let (policy, want) = (world.policy.placement, Want::of(profiles));
+    let choice = world.planner.choose_by(policy, there, &want, world.forecast);
     // Nothing idle is given up for something idle.
     let Some(choice) = choice.filter(|choice| !choice.reuse && choice.evict.is_empty()) else {
         return;

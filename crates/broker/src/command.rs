@@ -143,6 +143,14 @@ pub enum Command {
         /// Why.
         error: String,
     },
+    /// A step of a plan does not come back from the driver. The plan stays open: nobody knows what the
+    /// step will have done.
+    PlanLate {
+        /// Which plan.
+        plan: PlanId,
+        /// Which step on which GPU, and for how long, in words.
+        words: String,
+    },
     /// The executor did all of a grant's plan, and found somebody who holds what it was to hand over
     /// from before.
     PlanHeldUp {
@@ -224,6 +232,13 @@ pub enum Command {
         change: ChangeId,
         /// Who.
         by: Peer,
+    },
+    /// The units of a change that waits run with other processes than before.
+    UnitsRunAs {
+        /// Of which change.
+        change: ChangeId,
+        /// All their processes on its GPUs, ascending.
+        leaving: Vec<u32>,
     },
     /// The units of a change were told to stop.
     UnitsStopped {

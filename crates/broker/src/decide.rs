@@ -81,6 +81,10 @@ pub fn decide(state: &mut State, world: &World<'_>, command: Command) -> Result<
             grant::plan_failed(&mut draft, plan, step, error);
             Reply::Done
         }
+        Command::PlanLate { plan, words } => {
+            changes::late(&mut draft, plan, words);
+            Reply::Done
+        }
         Command::PlanHeldUp { plan, held } => {
             grant::plan_held_up(&mut draft, plan, held);
             Reply::Done
@@ -105,6 +109,10 @@ pub fn decide(state: &mut State, world: &World<'_>, command: Command) -> Result<
         Command::Change { spec, by } => changes::begin(&mut draft, spec, by)?,
         Command::CancelChange { change, by } => changes::cancel(&mut draft, change, by)?,
         Command::HandBack { gpu, by } => changes::hand_back(&mut draft, gpu, by)?,
+        Command::UnitsRunAs { change, leaving } => {
+            changes::units_run_as(&mut draft, change, leaving);
+            Reply::Done
+        }
         Command::UnitsStopped { change, trouble } => {
             changes::units_stopped(&mut draft, change, trouble);
             Reply::Done

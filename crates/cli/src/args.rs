@@ -128,6 +128,8 @@ pub(crate) enum Command {
     Why(verbs::why::WhyArgs),
     WhyBusy(verbs::why_busy::WhyBusyArgs),
     Doctor(verbs::doctor::DoctorArgs),
+    Size(verbs::size::SizeArgs),
+    Bench(verbs::bench::BenchArgs),
     Explain(verbs::explain::ExplainArgs),
     Advise(verbs::advise::AdviseArgs),
     Events(verbs::events::EventsArgs),
@@ -139,8 +141,11 @@ pub(crate) enum Command {
     Daemon(verbs::daemon::DaemonArgs),
     Config(verbs::config::ConfigArgs),
     Uninstall(verbs::uninstall::UninstallArgs),
+    Lab(verbs::lab::LabArgs),
     Sim(SimArgs),
     Completions(verbs::completions::CompletionsArgs),
+    #[command(hide = true)]
+    BenchSlice(verbs::bench::BenchSliceArgs),
     #[command(hide = true)]
     Held(verbs::held::HeldArgs),
     #[command(hide = true)]

@@ -191,6 +191,20 @@ impl Failure {
         text
     }
 
+    /// The same for a program, in one line: the fields of the API's problems that a command line has, and
+    /// the exit code.
+    pub fn document(&self) -> String {
+        let mut document = serde_json::json!({
+            "code": self.code,
+            "detail": self.message,
+            "exit": self.exit.code(),
+        });
+        if let Some(hint) = &self.hint {
+            document["hint"] = hint.as_str().into();
+        }
+        document.to_string()
+    }
+
     /// Prints it and gives the exit code.
     pub(crate) fn report(&self, output: &Output) -> ExitCode {
         if !self.silent {
@@ -216,15 +230,21 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 /// Prints what clap found and gives the exit code: help and version are success, the rest is 3, or
 /// 125 where lower codes are those of the program to run.
-pub(crate) fn refuse_usage(error: &clap::Error, under_run: bool) -> ExitCode {
+pub(crate) fn refuse_usage(error: &clap::Error, under_run: bool, json: bool) -> ExitCode {
     if !error.use_stderr() {
         // Help for a reader that has gone is help no less.
         let _ = error.print();
         return Exit::Success.into();
     }
+    let exit = if under_run { Exit::Ours } else { Exit::Usage };
+    if json {
+        let text = error.render().to_string();
+        let failure = Failure::usage(text.trim_start_matches("error: ").trim_end()).exit(exit);
+        return failure.report(&Output::new(error_color(), 0, true));
+    }
     let text = error.render().ansi().to_string().replacen("error:", "migctl:", 1);
     Output::new(error_color(), 0, false).warn(text.trim_end());
-    if under_run { Exit::Ours.into() } else { Exit::Usage.into() }
+    exit.into()
 }
 
 /// The command line was not understood, so its `--color` is not known either.
@@ -267,6 +287,18 @@ mod tests {
         let failure = Failure::of_client("cannot lease", &refused(409));
         assert_eq!(failure.text(), "migctl: cannot lease: the detail\nhint: do this");
         assert_eq!(failure.code, "E-X");
+    }
+
+    #[test]
+    fn a_program_reads_the_same_in_one_line() {
+        let failure = Failure::of_client("cannot lease", &refused(409));
+        let document = failure.document();
+        assert!(!document.contains('\n'), "{document}");
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        let expected = serde_json::json!({
+            "code": "E-X", "detail": "cannot lease: the detail", "hint": "do this", "exit": 5,
+        });
+        assert_eq!(document, expected);
     }
 
     #[test]

@@ -9,14 +9,17 @@ mod changing;
 mod configuration;
 mod connect;
 mod context;
+mod cut_off;
 mod doctor;
 mod draw;
 mod embedded;
 mod failure;
+mod gpu_list;
 mod output;
 mod session;
 mod sharing;
 mod sim;
+mod sizing;
 mod verbs;
 
 use std::ffi::OsString;
@@ -53,11 +56,19 @@ fn runs_a_program(arguments: &[OsString]) -> bool {
     exec || ours.contains(&"run") || ours.contains(&"shell")
 }
 
+/// Whether errors are for a program; the command line as a whole was not understood.
+fn wants_json(arguments: &[OsString]) -> bool {
+    arguments.iter().skip(1).take_while(|word| *word != "--").any(|word| word == "--json")
+}
+
 fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return failure::refuse_usage(&error, runs_a_program(&arguments)),
+        Err(error) => {
+            let (program, json) = (runs_a_program(&arguments), wants_json(&arguments));
+            return failure::refuse_usage(&error, program, json);
+        }
     };
     let context = Context::new(cli.global);
     match verbs::dispatch(&context, cli.command) {

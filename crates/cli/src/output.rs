@@ -105,6 +105,9 @@ impl Output {
     }
 
     pub(crate) fn complain(&self, failure: &Failure) {
+        if self.json {
+            return self.tell(&failure.document());
+        }
         let error = AnsiColor::Red.on_default().bold();
         let hint = AnsiColor::Cyan.on_default();
         let code = styled(Style::new().dimmed(), &format!("[{}]", failure.code));

@@ -101,6 +101,9 @@ fn what_is_wrong_in_a_file_or_word_changes_nothing() {
         (3, &["create", "--gpu", "7", "1g.5gb"]),
         (3, &["create", "--gpu", "0", "2x3g.20gb@4"]),
         (5, &["create", "--gpu", "0", "7g.40gb"]),
+        (3, &["create", "--gpu", "0", "8x1g.5gb"]),
+        (3, &["create", "--gpu", "0", "8x1g.5gb", "--wait-idle"]),
+        (3, &["create", "--gpu", "0", "3g.20gb@5", "--dry-run"]),
         (3, &["destroy", "0:99", "--yes"]),
         (3, &["destroy", "--gpu", "0", "--all"]),
         (3, &["plan", "-f", "-"]),
@@ -159,4 +162,107 @@ fn hooks_run_when_told_to_and_stop_an_apply_that_they_refuse() {
     lab.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(layout(&lab, 0).len(), 4);
     assert_eq!(std::fs::read_to_string(&log).unwrap(), ran, "shown, and not run");
+}
+
+/// With --json an error is one line for a program, and nothing else is on stderr but talk.
+#[test]
+fn errors_are_documents_for_whoever_asks_for_json() {
+    let lab = Lab::new("a100-sxm4-40gb:1");
+    lab.ok(&["mode", "enable", "--gpu", "0", "--yes"]);
+    lab.ok(&["create", "--gpu", "0", "2g.10gb"]);
+    for (exit, code, args) in [
+        (3, "E-GPU-UNKNOWN", &["instances", "--gpu", "7"][..]),
+        (3, "E-NEVER-FITS", &["create", "--gpu", "0", "8x1g.5gb"]),
+        (5, "E-BLOCKED", &["create", "--gpu", "0", "7g.40gb"]),
+        (3, "E-USAGE", &["instances", "--no-such-option"]),
+        (3, "E-USAGE", &["frobnicate"]),
+        (2, "E-FILE", &["plan", "-f", "/nowhere/at.all"]),
+    ] {
+        let args: Vec<&str> = ["--json"].iter().chain(args).copied().collect();
+        let said = lab.fails(exit, &args);
+        let line = said.lines().last().unwrap();
+        let document: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("{said}"));
+        assert_eq!(document["code"], code, "{said}");
+        assert_eq!(document["exit"], exit, "{said}");
+        assert!(document["detail"].as_str().is_some_and(|words| !words.is_empty()), "{said}");
+    }
+}
+
+/// The same words select GPUs for every verb, those that look and those that change.
+#[test]
+fn gpus_are_named_alike_everywhere() {
+    let lab = Lab::new("a30:4");
+    let indices = |args: &[&str]| -> Vec<u64> {
+        let told = lab.json(args);
+        let list = told.get("gpus").unwrap_or(&told).as_array().unwrap().clone();
+        list.iter().map(|gpu| gpu["index"].as_u64().unwrap()).collect()
+    };
+    for (words, meant) in [
+        ("0,2", vec![0, 2]),
+        ("1-3", vec![1, 2, 3]),
+        ("all", vec![0, 1, 2, 3]),
+        ("3,a30", vec![0, 1, 2, 3]),
+    ] {
+        for verb in ["instances", "gpus", "status"] {
+            assert_eq!(indices(&[verb, "--gpu", words]), meant, "{verb} {words}");
+        }
+        assert_eq!(lab.json(&["why-busy", words]).as_array().unwrap().len(), meant.len());
+        let plan = lab.json(&["mode", "enable", "--gpu", words, "--dry-run"]);
+        let gpus = plan["gpus"].as_array().unwrap();
+        assert_eq!(gpus.len(), meant.len(), "mode {words}");
+    }
+    let boards = lab.json(&["profiles", "--gpu", "1-2"]);
+    assert_eq!(boards[0]["gpus"], serde_json::json!([1, 2]));
+    for verb in
+        [&["instances", "--gpu"][..], &["status", "--gpu"], &["profiles", "--gpu"], &["why-busy"]]
+    {
+        for words in ["0,9", "2-4", "h100"] {
+            lab.fails(3, &[verb, &[words]].concat());
+        }
+    }
+    lab.ok(&["mode", "enable", "--gpu", "0-1", "--yes"]);
+    lab.ok(&["gpu", "cordon", "0-1", "--why", "fan"]);
+    let out = lab.ok(&["gpu", "uncordon", "0-1"]);
+    assert_eq!(out.lines().count(), 2, "{out}");
+}
+
+/// A change that was cut off with its daemon is told by whoever looks, and taken back by a verb.
+#[test]
+fn what_was_cut_off_is_told_without_a_daemon_and_taken_back_when_asked() {
+    let lab = Lab::new("a30:2");
+    lab.ok(&["mode", "enable", "--gpu", "all", "--alone", "--yes"]);
+    lab.ok(&["create", "--gpu", "0", "2g.12gb", "--alone"]);
+    let before = layout(&lab, 0);
+    let told = |lab: &Lab| {
+        let status = lab.json(&["status"]);
+        let warnings = status["warnings"].as_array().unwrap().clone();
+        let doctor = lab.run(&["--json", "doctor"]);
+        let doctor: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        let found = doctor["findings"].as_array().unwrap();
+        let cut_off = found.iter().find(|found| found["id"] == "cut-off").cloned();
+        let instances = lab.run(&["instances"]);
+        (warnings, cut_off, String::from_utf8(instances.stderr).unwrap())
+    };
+    let (warnings, cut_off, said) = told(&lab);
+    assert!(warnings.is_empty() && cut_off.is_none() && !said.contains("cut off"), "{said}");
+    let crash = ["sim", "fault", "inject", "nvmlGpuInstanceCreateComputeInstanceWithPlacement"];
+    lab.ok(&[&crash[..], &["--gpu", "0", "--crash", "before"]].concat());
+    assert!(!lab.run(&["create", "--gpu", "0", "1g.6gb", "--alone", "--yes"]).status.success());
+    assert_ne!(layout(&lab, 0), before, "half of it is there");
+    let (warnings, cut_off, said) = told(&lab);
+    let words = warnings[0].as_str().unwrap();
+    for words in [words, &said] {
+        assert!(
+            words.contains("was cut off with its daemon: it may be half done on GPU 0"),
+            "{words}"
+        );
+        assert!(words.contains("migctl change --settle"), "{words}");
+    }
+    let cut_off = cut_off.unwrap();
+    assert_eq!(cut_off["severity"], "error", "{cut_off}");
+    lab.ok(&["change", "--settle"]);
+    assert_eq!(layout(&lab, 0), before);
+    let (warnings, cut_off, said) = told(&lab);
+    assert!(warnings.is_empty() && cut_off.is_none() && !said.contains("cut off"), "{said}");
 }

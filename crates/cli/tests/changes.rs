@@ -8,6 +8,7 @@ mod simulated;
 
 use serde_json::Value;
 use server::{Server, runs, wait_for};
+use simulated::{migctl, told};
 
 const CREATE_GI: &str = "nvmlDeviceCreateGpuInstanceWithPlacement";
 const CREATE_CI: &str = "nvmlGpuInstanceCreateComputeInstanceWithPlacement";
@@ -174,9 +175,14 @@ fn a_daemon_that_dies_at_any_step_leaves_nothing_half_done() {
 fn modes_change_and_a_holder_is_in_the_way() {
     for kind in ["a100-sxm4-40gb:1", "h100-sxm5-80gb:1"] {
         let server = Server::new(kind);
+        server.lab.ok(&["create", "--gpu", "0", "--yes", "7g"]);
+        let before = in_driver(&server);
         server.lab.ok(&["sim", "holder", "add", "monitor", "--gpu", "0"]);
         let refused = server.lab.run(&["mode", "disable", "--gpu", "0", "--yes"]);
         assert!(!refused.status.success(), "{kind}");
+        let words = told(&refused);
+        assert!(words.contains("GPU 0 is held by monitor; migd ends nobody"), "{kind}: {words}");
+        assert_eq!(in_driver(&server), before, "{kind}: nothing was taken away for nothing");
         assert_eq!(server.status()["gpus"][0]["mig"], "enabled", "{kind}: as before");
         server.lab.ok(&["sim", "holder", "remove", "monitor"]);
         server.lab.ok(&["mode", "disable", "--gpu", "0", "--yes"]);
@@ -205,4 +211,27 @@ fn it_waits_for_leases_and_does_the_rest_then() {
     assert!(waiting.wait().unwrap().success());
     assert_eq!(in_driver(&server)[0].len(), 1);
     assert!(server.status()["gpus"][0]["fixed"]["by"].is_string(), "and it stays so");
+}
+
+/// A mode that cannot be changed where machines are virtual: the plan says so, and so does the failure.
+#[test]
+fn a_refused_mode_says_what_is_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = folder.path().join("guest.toml");
+    let text = "[[gpu]]\nboard = \"a100-sxm4-40gb\"\nvirtualization = \"vgpu_guest\"\n";
+    std::fs::write(&host, text).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = migctl();
+        command.arg("--simulate").arg(&host).arg("--state-dir").arg(folder.path()).args(args);
+        command.output().unwrap()
+    };
+    assert!(run(&["sim", "latency", "zero"]).status.success());
+    let behind = "share of a GPU; MIG is changed on its host";
+    let plan = run(&["--json", "mode", "enable", "--gpu", "0", "--dry-run"]);
+    let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
+    let notes = plan["gpus"][0]["notes"].to_string();
+    assert!(notes.contains("this will hardly work") && notes.contains(behind), "{notes}");
+    let refused = run(&["mode", "enable", "--gpu", "0", "--alone", "--yes"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(behind), "{}", told(&refused));
 }

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use broker::TenantRules;
 use model::{Millis, StopClients};
 
-use crate::rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
+use crate::rules::{
+    FairShare, Placement, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window,
+};
 
 /// All that a file may say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub reclaim: Reclaim,
     /// Taking back what was borrowed.
     pub preemption: Preemption,
+    /// Where a slice goes.
+    pub placement: Placement,
     /// Rearranging idle room.
     pub repartition: Repartition,
     /// Rules of those who belong to no tenant below, each of whom is a tenant of their own, and of
@@ -62,6 +66,8 @@ pub struct DaemonKeys {
     pub warm_for: Millis,
     /// How long a GPU may fail to answer before its leases are ended.
     pub failing_for: Millis,
+    /// How long one step of a change may take in the driver before the change is given up.
+    pub step_limit: Millis,
     /// Whether other users may connect; `None`: only to root's daemon of the real machine.
     pub shared: Option<bool>,
     /// The socket for users; `None`: where the machine's sockets are.
@@ -79,6 +85,8 @@ impl Default for DaemonKeys {
             grace: Millis::from_secs(10),
             warm_for: Millis::from_secs(300),
             failing_for: Millis::from_secs(300),
+            // Some forty times what drivers take in public reports.
+            step_limit: Millis::from_secs(60),
             shared: None,
             socket: None,
             admin_socket: None,

@@ -84,6 +84,7 @@ pub(crate) const SECTIONS: &[SectionDoc] = &[
         name: "preemption",
         meaning: "Taking back what a tenant borrowed over its guaranteed amount.",
     },
+    SectionDoc { name: "placement", meaning: "Where on the GPUs a slice is made." },
     SectionDoc { name: "repartition", meaning: "Rearranging room that nobody uses." },
     SectionDoc {
         name: "tenant_defaults",
@@ -121,6 +122,13 @@ pub(crate) const KEYS: &[Key] = &[
         "failing_for",
         "\"5m\"",
         "How long a GPU may fail to answer before its leases are ended.",
+    ),
+    live(
+        "daemon",
+        "step_limit",
+        "\"1m\"",
+        "How long one step of a change of layout or mode may take in the driver, a reset five times as \
+         long, before the change is given up and taken back.",
     ),
     open(
         "daemon",
@@ -252,6 +260,15 @@ pub(crate) const KEYS: &[Key] = &[
         "[\"mon-fri 09:00-18:00 Europe/Berlin\"]",
     ),
     live("preemption", "notice", "\"1m\"", "From the notice to the end of the lease."),
+    example(
+        live(
+            "placement",
+            "policy",
+            "\"scar\"",
+            "How free places are ranked: scar, flp, first-fit, best-fit, best-index, worst-fit, mfi or hami (docs/placement.md).",
+        ),
+        "\"flp\"",
+    ),
     live("repartition", "per_hour", "12", "The most rearrangements an hour; 0 for none."),
     live(
         "repartition",

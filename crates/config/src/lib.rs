@@ -19,5 +19,7 @@ pub use fault::{Fault, Faults, Place};
 pub use general::{
     Access, Admins, Cdi, Config, DaemonKeys, Durability, Enforce, Journal, Limits, LogLevel, Tcp,
 };
-pub use rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
+pub use rules::{
+    FairShare, Placement, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window,
+};
 pub use sources::{Change, Effective, Entry, Override, Sockets, Sources, default_path};

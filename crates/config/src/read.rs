@@ -8,7 +8,9 @@ use model::Millis;
 use crate::calendar::{Clock, Days, Hours};
 use crate::fault::Place;
 use crate::general::{Access, Admins, Cdi, Config, DaemonKeys, Journal, Limits, Mode, Tcp};
-use crate::rules::{FairShare, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window};
+use crate::rules::{
+    FairShare, Placement, Preemption, Queue, Reclaim, Repartition, Requests, Tenant, Window,
+};
 use crate::section::Section;
 use crate::value::{Given, Value, quoted};
 
@@ -72,6 +74,9 @@ pub(crate) fn config(root: &mut Section<'_, '_>) -> Config {
     let preemption = root.table("preemption", |section| Preemption {
         notice: section.get("notice", built_in.preemption.notice),
     });
+    let placement = root.table("placement", |section| Placement {
+        policy: section.get("policy", built_in.placement.policy),
+    });
     let repartition = root.table("repartition", |section| Repartition {
         per_hour: section.get("per_hour", built_in.repartition.per_hour),
         hysteresis: section.get("hysteresis", built_in.repartition.hysteresis),
@@ -96,6 +101,7 @@ pub(crate) fn config(root: &mut Section<'_, '_>) -> Config {
         queue,
         reclaim,
         preemption,
+        placement,
         repartition,
         tenant_defaults,
         tenants,
@@ -109,6 +115,7 @@ fn daemon(section: &mut Section<'_, '_>, built_in: DaemonKeys) -> DaemonKeys {
         grace: section.get("grace", built_in.grace),
         warm_for: section.get("warm_for", built_in.warm_for),
         failing_for: section.checked("failing_for", built_in.failing_for, lasting),
+        step_limit: section.checked("step_limit", built_in.step_limit, lasting),
         shared: section.get("shared", built_in.shared),
         socket: section.get("socket", built_in.socket),
         admin_socket: section.get("admin_socket", built_in.admin_socket),

@@ -82,6 +82,13 @@ impl Default for Preemption {
     }
 }
 
+/// `[placement]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// How free places are ranked.
+    pub policy: planner::Policy,
+}
+
 /// `[repartition]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repartition {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use broker::{GpuSelector, Priority};
 use model::{MemoryMib, MemoryRequest, Millis, ProfileName, StopClients, UnitName};
+use planner::Policy;
 use toml::de::DeValue;
 
 use crate::calendar::Hours;
@@ -214,6 +215,20 @@ impl Value for ProfileName {
     }
     fn toml(&self) -> String {
         quoted(&self.to_string())
+    }
+}
+
+impl Value for Policy {
+    const WRITE: &'static str = "one of \"scar\", \"flp\", \"first-fit\", \"best-fit\", \"best-index\", \
+                                 \"worst-fit\", \"mfi\" and \"hami\"";
+    fn read(given: &Given<'_>) -> Result<Self, String> {
+        let text = given.text().ok_or("is no policy of placement")?;
+        // Round robin remembers whose turn it is, and nothing of the daemon would.
+        let found = Self::named(text.trim()).filter(|policy| policy.after(0) == *policy);
+        found.ok_or_else(|| "is no policy of placement".to_owned())
+    }
+    fn toml(&self) -> String {
+        quoted(self.name())
     }
 }
 

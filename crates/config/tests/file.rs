@@ -123,6 +123,7 @@ fn every_mistake_points_at_its_place_and_says_what_to_write() {
         ),
         ("[tenants.v]\nmax_time = \"1h\"\ndefault_time = \"2h\"", "3:16", "write \"1h\" or less"),
         ("[tenants.\"a b\"]", "1:1", "is no name of a tenant"),
+        ("[placement]\npolicy = \"round-robin\"", "2:10", "no policy of placement; write one of"),
         ("[tcp]\nlisten = \"0.0.0.0:8443\"", "2:10", "without TLS; write certificate and key"),
         ("[tcp]\nkey = \"/k.pem\"", "2:7", "tcp.key stands without tcp.certificate"),
         ("[[window]]\nname = \"x\"", "1:1", "window[0].tenant is missing"),

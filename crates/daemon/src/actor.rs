@@ -165,8 +165,12 @@ impl Actor {
         }
     }
 
-    /// The next start need not check the journal.
+    /// The next start need not check the journal, unless something is left to it.
     fn end(&mut self) {
+        if !self.state.plans.is_empty() || self.state.changes.values().any(broker::Change::is_open)
+        {
+            return;
+        }
         if let Err(error) = self.journal.end() {
             tracing::debug!(%error, "the end cannot be noted");
         }
@@ -443,6 +447,7 @@ impl Actor {
             policy: Arc::clone(&self.policy),
             warnings: self.all_warnings(),
             settings: Arc::clone(&self.settings),
+            steps: Arc::clone(&self.hands.steps),
         }
     }
 

@@ -4,6 +4,7 @@
 //! Must never decide which unit is stopped.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use broker::{Command, Event, State};
@@ -12,8 +13,10 @@ use host::processes::{Arguments, describe};
 use host::units::Halt;
 use model::{ChangeId, GpuSnapshot, UnitName};
 
+use crate::actor::{Envelope, Message};
 use crate::executor::chain;
 use crate::hands::Hands;
+use crate::published::Published;
 
 /// How long a unit may take to stop or to start. A monitor stops within seconds; one that takes
 /// longer is told of rather than waited for while GPUs are out of use.
@@ -56,6 +59,49 @@ pub(crate) fn start_units(hands: &Hands, change: ChangeId, units: &[String]) {
         }
     }
     hands.tell(Command::UnitsStarted { change, trouble });
+}
+
+/// Between two looks at the units of changes that wait.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+
+/// Follows the units of changes that wait: one that is started again has other processes, and those are
+/// no more in the way than the ones before. Serves until dropped.
+pub(crate) async fn follow_units(
+    inbox: Sender<Message>,
+    published: tokio::sync::watch::Receiver<Published>,
+) {
+    loop {
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        let picture = published.borrow().clone();
+        let mut waiting = picture.state.changes.values();
+        if !waiting.any(|change| change.is_open() && change.needs_units_stopped()) {
+            continue;
+        }
+        // A look at /proc for each process on the GPUs.
+        let found = tokio::task::spawn_blocking(move || restarted(&picture)).await;
+        for (change, leaving) in found.unwrap_or_default() {
+            let command = Command::UnitsRunAs { change, leaving };
+            if inbox.send(Message::Command(Box::new(Envelope::own(command)))).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Changes that wait and whose units have other processes than they knew, with those.
+fn restarted(picture: &Published) -> Vec<(ChangeId, Vec<u32>)> {
+    let open = picture.state.changes.values().filter(|change| change.is_open());
+    let waiting = open.filter(|change| change.turned.is_none() && change.needs_units_stopped());
+    let now = waiting.map(|change| {
+        let (halt, _) = named(&change.units.names);
+        let seen = change.gpus.keys().filter_map(|gpu| picture.observed.gpu(gpu));
+        let leaving: BTreeSet<u32> = seen.flat_map(|gpu| of_units(gpu, &halt.units)).collect();
+        (change, leaving)
+    });
+    let other = now.filter(|(change, leaving)| {
+        change.leaving.iter().copied().collect::<BTreeSet<u32>>() != *leaving
+    });
+    other.map(|(change, leaving)| (change.id, leaving.into_iter().collect())).collect()
 }
 
 fn named(units: &[String]) -> (Halt, Vec<String>) {

@@ -4,8 +4,10 @@
 //! Must never do a step of its own: what a plan does on the machine is `executor`'s.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
-use std::time::Duration;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
+use std::time::{Duration, Instant};
 
 use ::executor::{Execution, Progress};
 use broker::{Command, GrantedSlice, HeldUp, StepOutcome};
@@ -18,12 +20,20 @@ use crate::access::NotHandedOver;
 use crate::actor::{Envelope, Message};
 use crate::hands::{Hands, lock};
 use crate::machine::Machine;
+use crate::modes;
 use crate::published::Published;
 
 pub(crate) use ::executor::chain;
 
 /// The pause before something is tried again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+
+/// Why a plan ends early whose change is being taken back.
+const GIVEN_UP: &str = "the change that it was for is being taken back";
+/// How long a reset waits until nobody is in a driver call.
+const FOR_SESSION: Duration = Duration::from_secs(30);
+const SESSION_IN_USE: &str = "the driver must be let go of for a reset, and a call on another GPU does not \
+                              come back from it";
 
 /// One lock per GPU: driver calls that change a GPU come one after the other, and a GPU that hangs
 /// holds up only what concerns it.
@@ -37,6 +47,21 @@ pub(crate) struct Locks {
 impl Locks {
     fn of(&self, gpu: &GpuUuid) -> Arc<Mutex<()>> {
         Arc::clone(lock(&self.gpus).entry(gpu.clone()).or_default())
+    }
+
+    /// Takes the session for a reset, which closes it, once nobody is in a driver call; `None` if somebody
+    /// stays in one. Never waits in line: whoever waits in line for a lock like this one keeps out those
+    /// who come later, and a GPU that hangs would then hold up all of them.
+    fn take_session(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        let begun = Instant::now();
+        loop {
+            match self.session.try_write() {
+                Ok(guard) => return Some(guard),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if begun.elapsed() > FOR_SESSION => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     /// Keeps the session open while the answer lives; `None` if it is closed or about to be.
@@ -100,14 +125,18 @@ pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &P
     let locks: Vec<_> = execution.gpus().iter().map(|gpu| hands.locks.of(gpu)).collect();
     let guards = take_all(&locks);
     let resets = execution.resets();
-    let session = &hands.locks.session;
-    let _alone = resets.then(|| session.write().unwrap_or_else(PoisonError::into_inner));
-    let _shared = (!resets).then(|| session.read().unwrap_or_else(PoisonError::into_inner));
+    let alone = resets.then(|| hands.locks.take_session());
+    let _shared =
+        (!resets).then(|| hands.locks.session.read().unwrap_or_else(PoisonError::into_inner));
     if resets {
         hands.meter.let_go();
     }
     tracing::info!(plan = %id, purpose = ?plan.purpose, steps = plan.steps.len(), "executing");
-    let result = carry_out(hands, published, &mut execution);
+    let result = match alone {
+        Some(None) => Err(GivenUp::Failed { step: None, error: SESSION_IN_USE.to_owned() }),
+        Some(Some(_)) | None => carry_out(hands, published, &mut execution),
+    };
+    hands.steps.end(id);
     // Whatever happened, the actor sees the GPUs as they are before it hears of the end.
     for gpu in execution.gpus() {
         let machine = hands.machine.as_ref();
@@ -136,10 +165,13 @@ fn carry_out(
     execution: &mut Execution,
 ) -> Result<Vec<GrantedSlice>, GivenUp> {
     let mut making = hands.access.making(published, execution.id(), execution.plan());
+    let mut next = None;
     loop {
+        hands.steps.begin(published, execution.id(), execution.plan(), next);
         match execution.advance(hands.machine.as_ref()) {
-            Progress::Proven => {}
+            Progress::Proven => next = Some(0),
             Progress::Commit { step, outcome } => {
+                next = Some(step + 1);
                 commit(hands, execution.id(), step, outcome.clone())?;
                 if let Some(done) = execution.plan().steps.get(step as usize) {
                     let refused = |error| GivenUp::Failed { step: Some(step), error };
@@ -153,8 +185,29 @@ fn carry_out(
                 })?;
                 return Ok(slices);
             }
-            Progress::Failed { step, error } => return Err(GivenUp::Failed { step, error }),
+            Progress::Failed { step, error } => {
+                let error = explained(hands, published, execution, step, error);
+                return Err(GivenUp::Failed { step, error });
+            }
         }
+    }
+}
+
+/// The error of a failed step, with what may be behind it.
+fn explained(
+    hands: &Hands,
+    published: &Published,
+    execution: &Execution,
+    step: Option<u32>,
+    error: String,
+) -> String {
+    let step = step.and_then(|index| execution.plan().steps.get(index as usize));
+    let behind = step.and_then(|step| {
+        modes::behind(&hands.machine, published, published.observed.gpu(step.gpu())?, step)
+    });
+    match behind {
+        Some(words) if !error.contains(&words) => format!("{error}; {words}"),
+        Some(_) | None => error,
     }
 }
 
@@ -167,6 +220,9 @@ fn commit(hands: &Hands, plan: PlanId, step: u32, outcome: StepOutcome) -> Resul
     let gone = || failed("the daemon is ending".to_owned());
     hands.inbox.send(Message::Command(envelope)).map_err(|_| gone())?;
     match answer.blocking_recv() {
+        Ok(Ok((_, now))) if now.state.is_given_up(plan) => {
+            Err(GivenUp::Failed { step: None, error: GIVEN_UP.to_owned() })
+        }
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(failed(chain(&error))),
         Err(_) => Err(gone()),

@@ -26,6 +26,7 @@ use crate::meter::Meter;
 use crate::published::Published;
 use crate::readers::Readers;
 use crate::searcher::Searcher;
+use crate::steps::Steps;
 use crate::watch::Watcher;
 
 /// What effects need.
@@ -47,6 +48,8 @@ pub(crate) struct Hands {
     pub(crate) others: bool,
     /// Looks at ending leases.
     pub(crate) searcher: Searcher,
+    /// What plans of changes are at in the driver.
+    pub(crate) steps: Arc<Steps>,
     /// Looks at GPUs.
     pub(crate) readers: Readers,
     /// Adds up who uses what.

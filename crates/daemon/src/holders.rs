@@ -198,7 +198,7 @@ fn using(hands: &Hands, published: &Published, slice: &GrantedSlice) -> BTreeSet
         pids.extend(here.flat_map(|compute| &compute.processes).map(|process| process.pid));
     }
     if let Some(gpu) = published.observed.gpu(gpu)
-        && let Ok(open) = host::holders_of(&nodes(hands, gpu.minor, slice))
+        && let Ok(open) = host::other_holders_of(&nodes(hands, gpu.minor, slice))
     {
         pids.extend(open.processes().iter().map(|process| process.pid));
     }

@@ -19,6 +19,8 @@ use planner::{Fate, Forecast, GpuReport, Held, InstanceReport, Rules};
 
 use crate::changes::of_units;
 use crate::executor::chain;
+use crate::machine::Machine;
+use crate::modes;
 use crate::published::Published;
 
 /// Why no plan document was made.
@@ -72,7 +74,7 @@ pub(crate) fn allowed(
 /// [`NotPlanned`].
 pub(crate) fn document(
     picture: &Published,
-    simulated: Option<String>,
+    machine: &Machine,
     request: PlanRequest,
     halting: &Halting,
 ) -> Result<PlanDocument, NotPlanned> {
@@ -84,7 +86,7 @@ pub(crate) fn document(
     for (uuid, desired) in &request.desired {
         let seen = picture.observed.gpu(uuid);
         let seen = seen.ok_or_else(|| NotPlanned::NoSuchGpu(uuid.clone()))?;
-        let one = One { picture, seen, request: &request, halting };
+        let one = One { picture, machine, seen, request: &request, halting };
         let (plan, of_it) = one.plan(desired);
         measured &= of_it.measured;
         halts |= of_it.halts;
@@ -97,7 +99,7 @@ pub(crate) fn document(
         made_at_ms: picture.now.as_millis(),
         machine: MachineIdentity {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            simulated,
+            simulated: machine.simulated.clone(),
             driver: picture.observed.driver_version.clone(),
         },
         words: request.words,
@@ -130,6 +132,7 @@ struct OfIt {
 /// One GPU of a request.
 struct One<'a> {
     picture: &'a Published,
+    machine: &'a Machine,
     seen: &'a GpuSnapshot,
     request: &'a PlanRequest,
     halting: &'a Halting,
@@ -137,7 +140,7 @@ struct One<'a> {
 
 impl One<'_> {
     fn plan(&self, desired: &DesiredGpu) -> (GpuPlan, OfIt) {
-        let Self { picture, seen, request, halting } = self;
+        let Self { picture, machine, seen, request, halting } = self;
         let forecast = Forecast::unknown();
         let leaving = of_units(seen, &halting.halt.units);
         let units_on_it = !leaving.is_empty();
@@ -153,18 +156,27 @@ impl One<'_> {
                 plan.estimate_ms = cost.span.get();
                 of_it.measured = cost.measured;
                 let turns = turns(&steps);
+                if let Some(blocked) = self.held(turns) {
+                    plan.estimate_ms = 0;
+                    plan.blocked = Some(blocked);
+                    return (plan, of_it);
+                }
                 of_it.halts = turns || units_on_it && !steps.steps.is_empty();
                 describe(&mut plan, seen, &report);
                 if turns {
+                    let resets =
+                        steps.steps.iter().any(|step| matches!(step, Step::ResetGpu { .. }));
+                    let against = modes::against(machine, seen, resets);
+                    plan.notes.extend(against.map(|why| format!("this will hardly work: {why}")));
                     plan.notes.extend(self.unit_notes());
                 }
                 plan.words = steps.steps.iter().map(|step| words(seen, step)).collect();
                 plan.steps = steps.steps;
             }
-            Planned::Blocked { sentence, by, passes } => {
+            Planned::Blocked { sentence, by, passes, never } => {
                 let by = by.into_iter().map(in_the_way).collect();
                 of_it.halts = request.wait_idle && (units_on_it || changes_mode(seen, desired));
-                plan.blocked = Some(BlockedView { sentence, by, passes });
+                plan.blocked = Some(BlockedView { sentence, by, passes, never });
                 if request.wait_idle && passes {
                     let words = "what is free is changed now, the rest as soon as it is idle";
                     plan.notes.push(words.to_owned());
@@ -172,6 +184,22 @@ impl One<'_> {
             }
         }
         (plan, of_it)
+    }
+
+    /// Programs that keep the mode from being changed. A change would find out only after it had taken
+    /// away what lies there, and could not make it again.
+    fn held(&self, turns: bool) -> Option<BlockedView> {
+        if !turns || self.request.wait_idle {
+            return None;
+        }
+        let Self { picture, machine, seen, halting, .. } = self;
+        let names = modes::holders(machine, picture, seen, &halting.halt.units);
+        if names.is_empty() {
+            return None;
+        }
+        let sentence = modes::sentence(seen, &names);
+        let by = names.into_iter().map(|by| InTheWay { gpu_instance: None, by, lease: None });
+        Some(BlockedView { sentence, by: by.collect(), passes: false, never: false })
     }
 
     fn empty(&self, desired: &DesiredGpu) -> GpuPlan {

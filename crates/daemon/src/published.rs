@@ -11,6 +11,7 @@ use planner::{Forecast, Planner};
 
 use crate::recent::Recent;
 use crate::settings::Settings;
+use crate::steps::Steps;
 
 /// The state after a commit.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub(crate) struct Published {
     pub(crate) warnings: Arc<Vec<String>>,
     /// The configuration in force.
     pub(crate) settings: Arc<Settings>,
+    /// What plans of changes are at in the driver.
+    pub(crate) steps: Arc<Steps>,
 }
 
 impl Published {

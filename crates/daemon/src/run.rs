@@ -13,9 +13,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use ::executor::Looks;
-use broker::Command;
+use broker::{Command, Progress};
 use host::{ClockRecord, DaemonClock};
-use model::{BootId, NodeSnapshot, Timestamp, Uid};
+use model::{BootId, NodeSnapshot, PlanId, Timestamp, Uid};
 use planner::Planner;
 use rustix::fs::{FlockOperation, flock};
 use store::{Durability, Opened};
@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::access::{self, Access};
 use crate::actor::{Actor, Envelope, Message};
+use crate::changes;
 use crate::executor::Locks;
 use crate::hands::Hands;
 use crate::ledger::Keeper;
@@ -40,6 +41,7 @@ use crate::retention::Retention;
 use crate::searcher::{self, Searcher};
 use crate::serve::{self, App, Doors, Edge, Guard, Hosts, NetworkDoor, Rates};
 use crate::settings::{self, Reloader, Settings};
+use crate::steps;
 use crate::waiting::{LastBell, Waiting};
 use crate::watch::Watcher;
 use crate::windows::Windows;
@@ -171,10 +173,13 @@ async fn serve(
         others,
         searcher,
         meter: Arc::default(),
+        steps: Arc::default(),
         readers: Readers::new(Arc::clone(&machine), inbox.clone(), Arc::clone(&epoch)),
     };
     searcher::start(hands.clone(), orders)
         .map_err(|source| DaemonError::System { what: "search for processes", source })?;
+    steps::watch(hands.clone())
+        .map_err(|source| DaemonError::System { what: "watch over plans", source })?;
     let meter = Arc::clone(&hands.meter);
     observer::start(&hands, &observed);
     let waiting = Waiting::default();
@@ -244,6 +249,7 @@ async fn serve(
         clock: Arc::clone(&clock),
         by: app.own_uid,
     };
+    let units = tokio::spawn(changes::follow_units(inbox.clone(), published.clone()));
     let windows = tokio::spawn(async move {
         if !passive {
             windows.serve().await;
@@ -270,6 +276,7 @@ async fn serve(
     reloads.abort();
     watchdog.abort();
     windows.abort();
+    units.abort();
     // What systemd opened is systemd's: the next caller starts a daemon through it.
     for (socket, own) in [(&options.socket, own.0), (&options.admin_socket, own.1)] {
         if own {
@@ -351,6 +358,7 @@ fn start_actor(
         policy: Arc::new(policy),
         warnings: Arc::new(warnings),
         settings: Arc::new(Settings::first(&options.config)),
+        steps: Arc::clone(&hands.steps),
     };
     let (publish, published) = watch::channel(first.clone());
     let mut actor = Actor {
@@ -488,14 +496,27 @@ async fn left_alone(passive: bool, published: watch::Receiver<Published>) {
 
 /// Waits until nothing is in the middle. A change that only waits goes on with the next daemon; one
 /// with units stopped or something to take back is brought to its end.
-async fn nothing_open(mut published: watch::Receiver<Published>) {
-    let open = |now: &Published| {
-        let mut changes = now.state.changes.values().filter(|change| change.is_open());
-        !now.state.plans.is_empty()
-            || changes.any(|change| change.turned.is_some() || change.units.state.is_down())
+async fn nothing_open(published: watch::Receiver<Published>) {
+    let closed = async {
+        while is_in_the_middle(&published.borrow()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     };
-    let closed = published.wait_for(|now| !open(now));
     let _ = tokio::time::timeout(Duration::from_secs(60), closed).await;
+}
+
+/// Whether something is under way that may still come to its end. What does not come back from the
+/// driver may never do.
+fn is_in_the_middle(now: &Published) -> bool {
+    let hangs = |plan: &PlanId| now.steps.lasting(*plan).is_some_and(|lasting| lasting.late);
+    let in_the_middle = |change: &broker::Change| {
+        let begun = change.turned.is_some() || change.units.state.is_down();
+        let mut parts = change.gpus.values();
+        let hung = parts.clone().any(|part| part.at_work().as_ref().is_some_and(hangs));
+        begun && (!hung || parts.any(|part| matches!(part.progress, Progress::Broken { .. })))
+    };
+    let mut changes = now.state.changes.values().filter(|change| change.is_open());
+    now.state.plans.keys().any(|plan| !hangs(plan)) || changes.any(in_the_middle)
 }
 
 async fn leave_when_idle(limit: Option<Duration>, app: App, published: watch::Receiver<Published>) {

@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use broker::{Command, Phase};
-use host::Users;
 use host::processes::{Arguments, describe};
+use host::{Seeker, Users};
 use model::{GpuUuid, Health, LeaseId};
 
 use crate::executor::chain;
@@ -63,8 +63,14 @@ impl Searcher {
 /// # Errors
 /// If the system has none left.
 pub(crate) fn start(hands: Hands, orders: Orders) -> std::io::Result<()> {
-    let search =
-        Search { hands, picture: None, timing: BTreeMap::new(), begun: BTreeMap::new(), number: 0 };
+    let search = Search {
+        hands,
+        picture: None,
+        timing: BTreeMap::new(),
+        begun: BTreeMap::new(),
+        number: 0,
+        seeker: Seeker::default(),
+    };
     let work = move || search.serve(&orders.0);
     std::thread::Builder::new().name("searcher".to_owned()).spawn(work).map(drop)
 }
@@ -115,6 +121,7 @@ struct Search {
     timing: BTreeMap<LeaseId, Timing>,
     begun: BTreeMap<LeaseId, Begun>,
     number: u64,
+    seeker: Seeker,
 }
 
 impl Search {
@@ -136,6 +143,8 @@ impl Search {
     fn listen(&mut self, orders: &Receiver<Order>) -> bool {
         let searching = self.begun.values().any(|begun| !begun.proof.is_searched());
         if !searching {
+            // Nothing is kept open for a search that may come in an hour.
+            self.seeker = Seeker::default();
             let now = Instant::now();
             let idle = self.timing.iter().filter(|(id, _)| !self.begun.contains_key(id));
             let next = idle.filter_map(|(_, timing)| timing.due()).min();
@@ -237,8 +246,8 @@ impl Search {
         let nodes: Vec<PathBuf> = nodes.into_iter().cloned().collect();
         let claims: BTreeMap<LeaseId, &Claim> =
             searched.iter().filter_map(|(id, begun)| Some((*id, begun.claim.as_ref()?))).collect();
-        let hands = &self.hands;
-        let sight = catch_unwind(AssertUnwindSafe(|| sight(hands, &nodes, &claims)));
+        let (hands, seeker) = (&self.hands, &mut self.seeker);
+        let sight = catch_unwind(AssertUnwindSafe(|| sight(hands, seeker, &nodes, &claims)));
         let sight = sight.unwrap_or_else(|_| Err("the search broke down".to_owned()));
         for (id, begun) in &mut self.begun {
             if !begun.proof.is_searched() {
@@ -283,6 +292,7 @@ impl Search {
 /// One pass over every process of the machine.
 fn sight(
     hands: &Hands,
+    seeker: &mut Seeker,
     nodes: &[PathBuf],
     claims: &BTreeMap<LeaseId, &Claim>,
 ) -> Result<Sight, String> {
@@ -290,12 +300,9 @@ fn sight(
     if !claims.is_empty() {
         sight.own = holders::claimed(claims)?;
     }
-    let found = host::holders_of(nodes).map_err(|error| chain(&error))?;
-    let me = std::process::id();
+    let found = seeker.search(nodes).map_err(|error| chain(&error))?;
     for holder in found.holders {
-        if holder.process.pid != me {
-            sight.open.entry(holder.path).or_default().insert(holder.process.pid);
-        }
+        sight.open.entry(holder.path).or_default().insert(holder.process.pid);
     }
     if hands.others && !found.incomplete.is_complete() {
         sight.gap = Some(holders::incomplete(&found.incomplete));

@@ -107,7 +107,7 @@ pub(crate) fn policy(config: &Config, passive: bool) -> Policy {
         moves_per_hour: config.repartition.per_hour,
         hysteresis: config.repartition.hysteresis,
         warm_ahead: config.repartition.warm_ahead,
-        placement: planner::Policy::default(),
+        placement: config.placement.policy,
         failing_for: config.daemon.failing_for,
         tenants: config.tenants.iter().map(tenant).collect(),
         default_tenant: config.tenant_defaults.clone(),

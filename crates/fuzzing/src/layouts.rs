@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use layout_file::{Schema, Scope, Syntax};
+use layout_file::{Schema, Scope, Syntax, TableForm};
 use model::{
     GpuIndex, GpuMinor, GpuSnapshot, GpuUuid, Health, MemoryMib, MigMode, MigState, NodeSnapshot,
     PciAddress, Timestamp, catalog,
@@ -21,6 +21,7 @@ pub fn layouts(bytes: &[u8]) {
     if let Err(faults) = layout_file::read_checkpoint(text, &node) {
         assert!(!faults.0.is_empty());
     }
+    services(text);
     let document = match layout_file::read(text) {
         Ok(document) => document,
         Err(faults) => {
@@ -47,6 +48,26 @@ pub fn layouts(bytes: &[u8]) {
             };
             assert_eq!(layout_file::write(&again, syntax), written);
         }
+    }
+}
+
+/// Feeds the readers of services and of profile tables; a table that is written reads as the same.
+fn services(text: &str) {
+    if let Err(faults) = layout_file::read_services(text) {
+        assert!(!faults.0.is_empty());
+    }
+    for form in [TableForm::Csv, TableForm::Yaml] {
+        let table = match layout_file::read_profile_table(text, form) {
+            Ok(table) => table,
+            Err(faults) => {
+                assert!(!faults.0.is_empty());
+                continue;
+            }
+        };
+        let written = layout_file::write_profile_table(&table, "");
+        let again = layout_file::read_profile_table(&written, TableForm::Csv);
+        let again = again.map(|table| layout_file::write_profile_table(&table, ""));
+        assert_eq!(again.as_ref(), Ok(&written));
     }
 }
 

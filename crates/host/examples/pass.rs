@@ -33,6 +33,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     println!("pass for one slice    median {:>7.3} ms   p99 {:>7.3} ms", one.0, one.1);
     println!("pass for 56 slices    median {:>7.3} ms   p99 {:>7.3} ms", all.0, all.1);
+    let others = timed(|| host::other_holders_of(&nodes).map(drop).map_err(io::Error::other))?;
+    let mut seeker = host::Seeker::default();
+    let again = timed(|| seeker.search(&nodes).map(drop).map_err(io::Error::other))?;
+    println!("without this process  median {:>7.3} ms   p99 {:>7.3} ms", others.0, others.1);
+    println!("the same, again       median {:>7.3} ms   p99 {:>7.3} ms", again.0, again.1);
     println!("process table         median {:>7.3} ms   p99 {:>7.3} ms", table.0, table.1);
     for node in &nodes {
         std::fs::remove_file(node)?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use model::ProcessId;
 use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, statx};
 
-use pass::Pass;
+use pass::{Folders, Pass};
 
 /// An open descriptor of a device node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +95,47 @@ enum Identity {
 /// # Errors
 /// [`HoldersError`] when `/proc` or one of the paths cannot be looked at; nothing is known then.
 pub fn holders_of(paths: &[PathBuf]) -> Result<Holders, HoldersError> {
+    search(paths, None, &mut Folders::default())
+}
+
+/// A search that is made again and again, for the holders among all other processes. This one is not
+/// looked into: of a daemon with many connections that would be most of the work, and what it has open
+/// it knows. What a search may leave open for the next one, at most some hundred descriptors, it closes
+/// when it is dropped.
+#[derive(Debug, Default)]
+pub struct Seeker {
+    folders: Folders,
+}
+
+impl Seeker {
+    /// Who else has any of `paths` open: as [`holders_of`].
+    ///
+    /// # Errors
+    /// As [`holders_of`]; also when `/proc` does not show this process.
+    pub fn search(&mut self, paths: &[PathBuf]) -> Result<Holders, HoldersError> {
+        // The number that this `/proc` shows it by, which may be that of another pid namespace.
+        let me = std::fs::read_link("/proc/self").and_then(|link| {
+            let pid = link.to_str().and_then(|text| text.parse().ok());
+            pid.ok_or_else(|| io::Error::other("/proc does not show this process"))
+        });
+        let me = me.map_err(|source| HoldersError { path: PathBuf::from("/proc/self"), source })?;
+        search(paths, Some(me), &mut self.folders)
+    }
+}
+
+/// As [`Seeker::search`], for once.
+///
+/// # Errors
+/// As [`Seeker::search`].
+pub fn other_holders_of(paths: &[PathBuf]) -> Result<Holders, HoldersError> {
+    Seeker::default().search(paths)
+}
+
+fn search(
+    paths: &[PathBuf],
+    passed_over: Option<u32>,
+    folders: &mut Folders,
+) -> Result<Holders, HoldersError> {
     let mut wanted: BTreeMap<Identity, Vec<&Path>> = BTreeMap::new();
     for path in paths {
         match identity_of(path) {
@@ -111,7 +152,7 @@ pub fn holders_of(paths: &[PathBuf]) -> Result<Holders, HoldersError> {
     if wanted.is_empty() {
         return Ok(Holders::default());
     }
-    let made = Pass::make(&wanted);
+    let made = Pass::make(&wanted, passed_over, folders);
     let mut found = made.map_err(|source| HoldersError { path: PathBuf::from("/proc"), source })?;
     found.holders.sort();
     found.holders.dedup();

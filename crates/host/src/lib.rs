@@ -6,7 +6,6 @@
 //! needed.
 
 pub mod access;
-pub mod bus;
 pub mod cdi;
 pub mod cgroup;
 pub mod cgroups;
@@ -27,7 +26,9 @@ pub mod users;
 
 pub use clock::{ClockRecord, DaemonClock};
 pub use groups::Groups;
-pub use holders::{Holder, Holders, HoldersError, Incomplete, holders_of};
+pub use holders::{
+    Holder, Holders, HoldersError, Incomplete, Seeker, holders_of, other_holders_of,
+};
 pub use paths::{Machine, MachineName, Places, Surroundings};
 pub use processes::{PidFd, ProcessDescription, ProcessError};
 pub use reset::{MachineReset, Reset, ResetError};

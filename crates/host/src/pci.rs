@@ -30,6 +30,12 @@ pub struct PciFunction {
     pub is_virtual: bool,
     /// How many shares of it are switched on (SR-IOV); 0 on most machines.
     pub shares: u32,
+    /// Its group for virtual machines (`/dev/vfio/N`).
+    pub iommu_group: Option<u32>,
+    /// Whether the kernel can reset it alone.
+    pub resets: bool,
+    /// Whether virtual GPUs can be made of it (mediated devices).
+    pub mediated: bool,
 }
 
 impl PciFunction {
@@ -98,12 +104,36 @@ pub fn nvidia_functions(root: &HostRoot) -> Result<Vec<PciFunction>, PciError> {
         Err(source) => return Err(PciError { path: folder, source }),
     };
     let mut found: Vec<PciFunction> =
-        entries.filter_map(|entry| function(&entry.ok()?.path())).collect();
+        entries.filter_map(|entry| read(&entry.ok()?.path())).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
-fn function(folder: &Path) -> Option<PciFunction> {
+/// Every GPU on the bus that is one of its own, ascending by address, whether NVIDIA's driver has it or
+/// not; none where the list cannot be read.
+pub fn gpus(root: &HostRoot) -> Vec<PciFunction> {
+    let mut found = nvidia_functions(root).unwrap_or_default();
+    found.retain(|function| function.is_gpu() && !function.is_virtual);
+    found
+}
+
+/// NVIDIA's function at an address.
+pub fn function(root: &HostRoot, pci: PciAddress) -> Option<PciFunction> {
+    read(&folder(root, pci))
+}
+
+/// The folder of the kernel for the device at an address.
+pub(crate) fn folder(root: &HostRoot, pci: PciAddress) -> PathBuf {
+    let PciAddress { domain, bus, device } = pci;
+    root.resolve("/sys/bus/pci/devices").join(format!("{domain:04x}:{bus:02x}:{device:02x}.0"))
+}
+
+/// Whether the kernel offers to reset the device at an address alone.
+pub fn resets(root: &HostRoot, pci: PciAddress) -> bool {
+    folder(root, pci).join("reset").exists()
+}
+
+fn read(folder: &Path) -> Option<PciFunction> {
     let text = |name: &str| {
         let read = fs::read_to_string(folder.join(name)).ok();
         read.map(|text| text.trim().to_owned())
@@ -113,13 +143,19 @@ fn function(folder: &Path) -> Option<PciFunction> {
     }
     let class = text("class")?;
     let class = u32::from_str_radix(class.trim_start_matches("0x"), 16).ok()?;
-    let driver = fs::read_link(folder.join("driver")).ok();
+    let target = |name: &str| {
+        let target = fs::read_link(folder.join(name)).ok()?;
+        Some(target.file_name()?.to_str()?.to_owned())
+    };
     Some(PciFunction {
         name: folder.file_name()?.to_str()?.to_owned(),
         class: class >> 8,
-        driver: driver.and_then(|link| Some(link.file_name()?.to_str()?.to_owned())),
+        driver: target("driver"),
         is_virtual: folder.join("physfn").exists(),
         shares: text("sriov_numvfs").and_then(|number| number.parse().ok()).unwrap_or(0),
+        iommu_group: target("iommu_group").and_then(|group| group.parse().ok()),
+        resets: folder.join("reset").exists(),
+        mediated: folder.join("mdev_supported_types").exists(),
     })
 }
 
@@ -169,5 +205,35 @@ pub(crate) mod tests {
         assert!(of("0000:c4:00.0").is_nvswitch() && !of("0000:c4:00.0").is_gpu());
         assert_eq!(of("0000:0f:00.0").address().unwrap().bus, 0x0f);
         assert_eq!(of("0000:4e:00.4").address(), None);
+    }
+
+    #[test]
+    fn gpus_are_found_whoever_drives_them_and_their_shares_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = HostRoot::at(folder.path());
+        assert_eq!(gpus(&root), []);
+        let own = add(&root, "0000:0f:00.0", "0x030200", Some("nvidia"));
+        fs::write(own.join("reset"), "").unwrap();
+        let guest = add(&root, "0000:07:00.0", "0x030000", Some("vfio-pci"));
+        std::os::unix::fs::symlink("../../../kernel/iommu_groups/42", guest.join("iommu_group"))
+            .unwrap();
+        let share = add(&root, "0000:0f:00.4", "0x030200", None);
+        std::os::unix::fs::symlink("../0000:0f:00.0", share.join("physfn")).unwrap();
+        add(&root, "0000:07:00.1", "0x040300", None);
+        let found = gpus(&root);
+        let told: Vec<_> = found
+            .iter()
+            .map(|gpu| (gpu.name.as_str(), gpu.driver.as_deref(), gpu.resets, gpu.iommu_group))
+            .collect();
+        let expected = [
+            ("0000:07:00.0", Some("vfio-pci"), false, Some(42)),
+            ("0000:0f:00.0", Some("nvidia"), true, None),
+        ];
+        assert_eq!(told, expected);
+        let at = found[1].address().unwrap();
+        assert_eq!(function(&root, at).as_ref(), Some(&found[1]));
+        assert!(resets(&root, at));
+        let absent = PciAddress { domain: 0, bus: 1, device: 0 };
+        assert!(function(&root, absent).is_none() && !resets(&root, absent));
     }
 }

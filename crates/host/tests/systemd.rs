@@ -6,18 +6,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where a step fails")]
 #![allow(clippy::unused_self, reason = "the interface is of methods")]
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+mod bus;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bus::{LIMIT, Line, Private, until};
 use host::units::{Activity, Halt, Started, SystemdUnits, UnitError, Units};
 use model::{StopClients, UnitName};
 use zbus::{OwnedObjectPath, fdo, interface};
 
-const LIMIT: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(120);
 /// So many looks see a job before it is done.
 const LOOKS: u32 = 3;
@@ -34,9 +33,6 @@ struct Fake {
 }
 
 type World = Arc<Mutex<BTreeMap<String, Fake>>>;
-
-type Line =
-    (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 struct Manager(World);
 
@@ -158,66 +154,26 @@ impl Unit {
 
 /// A bus with a manager on it; both end with the value.
 struct Bus {
-    daemon: Child,
     world: World,
     units: SystemdUnits,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + LIMIT;
-    while !done() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    _private: Private,
 }
 
 impl Bus {
-    /// `None` where there is no bus to run; in CI that is a failure.
     fn new(test: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("bus");
-        let Some(daemon) = start_bus(folder.path(), &socket) else {
-            let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-            assert!(!in_ci, "{test} must run in CI: there is no dbus-daemon");
-            let line = format!("SKIPPED {test}: there is no dbus-daemon\n");
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
-            return None;
-        };
-        until("the bus", || socket.exists());
-        let address = format!("unix:path={}", socket.display());
+        let private = Private::new(test)?;
+        let address = private.address.clone();
         let world = world();
         let (served, there) = (Arc::clone(&world), address.clone());
         std::thread::spawn(move || zbus::block_on(serve(there, served)));
         let units = SystemdUnits::at(address);
         until("the manager", || units.list().is_ok());
-        Some(Self { daemon, world, units, _folder: folder })
+        Some(Self { world, units, _private: private })
     }
 
     fn state(&self, name: &str) -> String {
         self.world.lock().unwrap()[name].state.clone()
     }
-}
-
-fn start_bus(folder: &Path, socket: &Path) -> Option<Child> {
-    let config = folder.join("bus.conf");
-    let text = format!(
-        "<busconfig><type>session</type><listen>unix:path={}</listen>\
-         <auth>EXTERNAL</auth><policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
-         <allow send_destination=\"*\"/><allow receive_sender=\"*\"/></policy></busconfig>",
-        socket.display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut command = Command::new("dbus-daemon");
-    command.arg("--nofork").arg(format!("--config-file={}", config.display()));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
 }
 
 fn world() -> World {

@@ -258,8 +258,13 @@ impl Bench {
 
     /// Enables MIG everywhere, as an administrator did before migd came.
     pub fn enable_mig(&self) {
+        self.enable_mig_but(&[]);
+    }
+
+    /// Enables MIG on all GPUs but these.
+    pub(crate) fn enable_mig_but(&self, but: &[usize]) {
         self.operate(|node, _| {
-            for gpu in 0..node.gpus.len() {
+            for gpu in (0..node.gpus.len()).filter(|gpu| !but.contains(gpu)) {
                 if node.mig_capable(gpu).unwrap_or(false) {
                     node.gpus[gpu].current = MigMode::Enabled;
                     node.gpus[gpu].pending = MigMode::Enabled;

@@ -8,6 +8,8 @@
 //! | [`Bench`] | a machine: the simulated driver behind the real one, processes, who made what |
 //! | [`Room`] | a daemon on a bench: the actor's order of things, executions, effects, crashes |
 //! | [`dst`] | random users and faults by seed, the laws checked after every act, shrinking |
+//! | [`fleet`] | fleets of any size: requests, policies, queues, figures, without the daemon |
+//! | [`replay`] | requests that were made somewhere, made again on any machine, with driver calls that take time |
 //! | [`week`] | a week of people and services, beside what else one could do with the machine |
 
 #![allow(
@@ -19,7 +21,10 @@
 mod bench;
 mod chance;
 pub mod dst;
+pub mod fleet;
+mod play;
 mod processes;
+pub mod replay;
 mod room;
 pub mod week;
 

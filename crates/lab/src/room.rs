@@ -456,7 +456,7 @@ impl Room {
     }
 
     /// The step that the next act does, if it does one.
-    fn next_step(&self, at: usize) -> Option<model::Step> {
+    pub(crate) fn next_step(&self, at: usize) -> Option<model::Step> {
         let running = &self.running[at];
         let done = self.state.plans.get(&running.execution.id())?.done.len();
         running.execution.has_begun().then(|| running.execution.plan().steps.get(done).cloned())?

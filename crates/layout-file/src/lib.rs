@@ -1,4 +1,5 @@
-//! Files that say how the GPUs of a machine are cut: nvidia-mig-parted's and our own.
+//! Files that say how the GPUs of a machine are cut, nvidia-mig-parted's and our own, and files of
+//! services that are to be sized.
 //!
 //! Text in, values out, and back: [`read`] gives a [`Document`], [`resolve`] says what it means on
 //! one machine. Must never touch a file, the environment or a GPU.
@@ -35,6 +36,7 @@ mod read;
 mod resolve;
 mod scalar;
 mod select;
+mod services;
 mod tree;
 mod write;
 mod yaml;
@@ -53,4 +55,8 @@ pub use hooks::{Hook, Hooks, read_hooks};
 pub use out::Syntax;
 pub use read::read;
 pub use resolve::{ResolveError, Resolved, modes_of, resolve};
+pub use services::{
+    Ask, Asked, Measured, Model, Named, ProfileTable, Source, Spread, TableForm,
+    read_profile_table, read_services, write_profile_table,
+};
 pub use write::write;

@@ -18,6 +18,7 @@ mod nearest;
 pub mod placement;
 pub mod plan;
 pub mod profile;
+pub mod rate;
 pub mod shape;
 pub mod snapshot;
 pub mod topology;
@@ -36,6 +37,7 @@ pub use nearest::nearest;
 pub use placement::{Placement, SliceMask};
 pub use plan::{Plan, Purpose, Step};
 pub use profile::{Attributes, Media, ProfileName, ProfileSelector};
+pub use rate::{Micros, Rate};
 pub use shape::{ComputeShape, GpuShape, InstanceShape};
 pub use snapshot::{
     ComputeInstance, GpuInstance, GpuProcess, GpuSnapshot, Health, MigMode, MigState, NodeSnapshot,

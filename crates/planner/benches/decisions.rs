@@ -1,5 +1,5 @@
 //! Prints what a placement decision costs on fleets of a hundred GPUs to a million, by each policy in
-//! the same run.
+//! the same run, and what the tables of each board cost.
 //!
 //! `cargo bench -p planner --bench decisions`. Must never assert anything about time.
 #![allow(clippy::print_stdout, reason = "printing the figures is all this program does")]
@@ -17,6 +17,7 @@ use planner::{
 /// Requests drawn like the small jobs of a shared machine: profile ids of A100, by share.
 const MIX: [u32; 10] = [19, 19, 19, 14, 14, 14, 9, 9, 5, 0];
 
+#[derive(Clone)]
 struct Fleet {
     tables: Arc<GeometryTables>,
     census: Census,
@@ -78,21 +79,23 @@ impl Fleet {
 /// A machine of eight GPUs with held and warm slices, decided from its rooms, as the broker does.
 fn from_rooms(geometry: &Arc<Geometry>) {
     let planner = Planner::for_rooms(&rooms(geometry));
-    for profile in [19, 14, 9, 5, 0] {
-        let want = Want::of(vec![Some(GpuInstanceProfileId::new(profile)); 8]);
-        let (rooms, forecast) = (rooms(geometry), Forecast::unknown());
-        let mut taken: Vec<u64> = (0..20_000)
-            .map(|_| {
-                let start = Instant::now();
-                black_box(planner.choose(black_box(&rooms), &want, &forecast));
-                start.elapsed().as_nanos() as u64
-            })
-            .collect();
-        taken.sort_unstable();
-        println!(
-            "8 rooms, profile {profile:>2}: median {} ns, p99 {} ns",
-            taken[10_000], taken[19_800]
-        );
+    for policy in [Policy::FirstFit, Policy::Scar, Policy::Flp] {
+        for profile in [19, 14, 9, 5, 0] {
+            let want = Want::of(vec![Some(GpuInstanceProfileId::new(profile)); 8]);
+            let (rooms, forecast) = (rooms(geometry), Forecast::unknown());
+            let mut taken: Vec<u64> = (0..5_000)
+                .map(|_| {
+                    let start = Instant::now();
+                    black_box(planner.choose_by(policy, black_box(&rooms), &want, &forecast));
+                    start.elapsed().as_nanos() as u64
+                })
+                .collect();
+            taken.sort_unstable();
+            let (median, last) = (at(&taken, 0.5), at(&taken, 0.99));
+            println!(
+                "8 rooms, {policy:>11}, profile {profile:>2}: median {median:>6} ns, p99 {last:>6} ns"
+            );
+        }
     }
 }
 
@@ -118,41 +121,72 @@ fn at(taken: &[u64], share: f64) -> u64 {
     taken.get(index.min(taken.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
-/// Decisions on fleets of three sizes, by each policy.
+/// Decisions on fleets of three sizes, by each policy on the same fleet: full, then a sixth of what
+/// runs has left from anywhere.
 fn fleets(tables: &Arc<GeometryTables>) {
     for gpus in [100, 10_000, 1_000_000] {
-        let mut baseline = 0;
-        for policy in [Policy::FirstFit, Policy::BestFit, Policy::Scar] {
-            let mut fleet = Fleet::new(tables, gpus);
-            for _ in 0..gpus * 3 {
-                fleet.arrive(policy);
-            }
-            let decide = |_| {
-                fleet.leave();
-                fleet.arrive(policy)
-            };
-            let mut taken: Vec<u64> = (0..100_000).map(decide).collect();
+        let mut filled = Fleet::new(tables, gpus);
+        (0..gpus * 3).for_each(|_| _ = filled.arrive(Policy::FirstFit));
+        (0..filled.running.len() / 6).for_each(|_| filled.leave());
+        let mut first = 0;
+        let others = Policy::ALL.into_iter().filter(|policy| *policy != Policy::FirstFit);
+        for policy in core::iter::once(Policy::FirstFit).chain(others) {
+            let (mut fleet, mut turn) = (filled.clone(), policy);
+            let mut taken: Vec<u64> = (0..30_000)
+                .map(|_| {
+                    fleet.leave();
+                    let taken = fleet.arrive(turn);
+                    turn = fleet.running.back().map_or(turn, |(gpu, _)| turn.after(*gpu));
+                    taken
+                })
+                .collect();
             taken.sort_unstable();
             let (median, last) = (at(&taken, 0.5), at(&taken, 0.99));
             if policy == Policy::FirstFit {
-                baseline = median;
+                first = median;
             }
             println!(
-                "{gpus:>9} GPUs, {:>3} groups, {policy:>9?}: median {median:>6} ns, p99 {last:>6} ns, \
-                 {:.2} of first fit",
+                "{gpus:>9} GPUs, {:>3} groups, {policy:>11}: median {median:>6} ns, \
+                 p99 {last:>6} ns, {:>5.2} of first fit",
                 fleet.census.group_count(),
-                median as f64 / baseline.max(1) as f64
+                median as f64 / first.max(1) as f64
             );
         }
     }
 }
 
+/// What the tables of each geometry of the catalog cost.
+fn boards() {
+    let mut known: Vec<Arc<Geometry>> = Vec::new();
+    for board in catalog::boards() {
+        let geometry = Arc::new(board.geometry());
+        let same = |other: &Arc<Geometry>| {
+            let starts = |g: &Geometry| -> Vec<_> {
+                g.profiles.iter().map(|p| (p.size, p.starts.clone(), p.max_instances)).collect()
+            };
+            starts(other) == starts(&geometry)
+        };
+        if known.iter().any(same) {
+            continue;
+        }
+        let start = Instant::now();
+        let tables = GeometryTables::new(&geometry);
+        println!(
+            "tables of {:>20}: built in {:>9.3?}, {:>4} classes, {:>4} KiB",
+            board.id,
+            start.elapsed(),
+            tables.class_count(),
+            tables.bytes().div_ceil(1024)
+        );
+        known.push(geometry);
+    }
+}
+
 fn main() {
+    boards();
     let Some(board) = catalog::board("a100-sxm4-40gb") else { return };
     let geometry = Arc::new(board.geometry());
-    let start = Instant::now();
     let tables = Arc::new(GeometryTables::new(&geometry));
-    println!("tables of {}: {:?}, {} classes", board.id, start.elapsed(), tables.class_count());
     from_rooms(&geometry);
     fleets(&tables);
 }

@@ -79,9 +79,14 @@ impl<'a> Arranging<'a> {
         let mut decision = Decision::new(rooms, want, boards, forecast, self.policy, left);
         decision.only = only;
         let choice = decide(&decision)?;
-        self.rooms[choice.room].take(&choice);
-        self.choices.push(choice);
+        self.take(choice);
         Some(())
+    }
+
+    fn take(&mut self, choice: Choice) {
+        self.rooms[choice.room].take(&choice);
+        self.policy = self.policy.after(choice.room);
+        self.choices.push(choice);
     }
 
     fn taken(&self) -> Vec<usize> {
@@ -142,8 +147,7 @@ impl<'a> Arranging<'a> {
         let Self { rooms, boards, forecast, .. } = &*self;
         let decision = Decision::new(rooms, &want, boards, forecast, self.policy, left);
         let choice = decide(&decision)?;
-        self.rooms[choice.room].take(&choice);
-        self.choices.push(choice);
+        self.take(choice);
         Some(())
     }
 

@@ -9,11 +9,11 @@ use alloc::vec::Vec;
 
 use model::{Geometry, GpuInstanceProfileId, PlacedProfile};
 
-use crate::choose::{Rank, Ranking};
 use crate::forecast::Forecast;
 use crate::policy::Policy;
+use crate::rank::{Candidate, Rank, Ranking};
 use crate::room::Standing;
-use crate::scar::{Pool, Prices};
+use crate::scar::Pool;
 use crate::tables::{ClassId, GeometryTables};
 
 /// Where a slice goes.
@@ -30,8 +30,30 @@ pub struct CensusChoice {
 pub struct Census {
     tables: Vec<Arc<GeometryTables>>,
     pools: Vec<Pool>,
-    /// GPU numbers by board and class; no empty groups.
-    groups: BTreeMap<(usize, ClassId), BTreeSet<usize>>,
+    /// By board and class; no empty groups.
+    groups: BTreeMap<(usize, ClassId), Group>,
+}
+
+/// GPUs that look alike.
+#[derive(Debug, Clone, Default)]
+struct Group {
+    gpus: BTreeSet<usize>,
+    /// The lowest number, at hand: finding it in a large set takes longer than ranking it.
+    lowest: usize,
+}
+
+impl Group {
+    /// The first in turn, from number `begin` on and then from the lowest.
+    fn first(&self, begin: usize) -> usize {
+        if begin <= self.lowest {
+            return self.lowest;
+        }
+        self.gpus.range(begin..).next().copied().unwrap_or(self.lowest)
+    }
+
+    fn settle(&mut self) {
+        self.lowest = self.gpus.first().copied().unwrap_or_default();
+    }
 }
 
 impl Census {
@@ -45,8 +67,8 @@ impl Census {
     /// Takes a new forecast; costs a pass over the groups.
     pub fn expect(&mut self, forecast: &Forecast) {
         self.pools = self.tables.iter().map(|tables| Pool::new(tables, forecast)).collect();
-        for ((board, class), gpus) in &self.groups {
-            self.pools[*board].add(&self.tables[*board], *class, gpus.len() as u32);
+        for ((board, class), group) in &self.groups {
+            self.pools[*board].add(&self.tables[*board], *class, group.gpus.len() as u32);
         }
     }
 
@@ -57,18 +79,21 @@ impl Census {
 
     /// Adds GPU number `gpu` in a class.
     pub fn add(&mut self, gpu: usize, board: usize, class: ClassId) {
-        if self.groups.entry((board, class)).or_default().insert(gpu) {
+        let group = self.groups.entry((board, class)).or_default();
+        if group.gpus.insert(gpu) {
+            group.settle();
             self.pools[board].add(&self.tables[board], class, 1);
         }
     }
 
     /// Takes GPU number `gpu` out of a class; nothing happens if it is not there.
     pub fn remove(&mut self, gpu: usize, board: usize, class: ClassId) {
-        let Some(gpus) = self.groups.get_mut(&(board, class)) else { return };
-        if gpus.remove(&gpu) {
+        let Some(group) = self.groups.get_mut(&(board, class)) else { return };
+        if group.gpus.remove(&gpu) {
+            group.settle();
             self.pools[board].remove(&self.tables[board], class);
         }
-        if gpus.is_empty() {
+        if group.gpus.is_empty() {
             self.groups.remove(&(board, class));
         }
     }
@@ -86,27 +111,22 @@ impl Census {
         wanted: &[Option<GpuInstanceProfileId>],
     ) -> Option<CensusChoice> {
         let tables: Vec<&GeometryTables> = self.tables.iter().map(AsRef::as_ref).collect();
-        let prices = Prices::new(&self.pools, &tables);
-        let ranking = Ranking { policy, prices: &prices };
+        let ranking = Ranking::new(policy, &self.pools, &tables);
         let mut best: Option<(Rank, PlacedProfile)> = None;
-        for ((board, class), gpus) in &self.groups {
-            let (Some(profile), Some(gpu)) = (wanted.get(*board).copied().flatten(), gpus.first())
-            else {
-                continue;
-            };
-            let tables = tables[*board];
+        for ((board, class), group) in &self.groups {
+            let Some(profile) = wanted.get(*board).copied().flatten() else { continue };
+            let room = group.first(policy.begin());
+            let (board, tables) = (*board, tables[*board]);
             let standing = Standing { held: *class, full: *class };
-            for id in tables.parts_of(profile) {
-                let Some(to) = tables.after(*class, id) else { continue };
-                let (cost, freedom) = ranking.of(*board, tables, standing, to);
-                let part = tables.part(id);
-                let start = part.placement.start.get();
-                let rank = Rank { evictions: 0, cost, freedom, room: *gpu, start };
+            for part in tables.parts_of(profile) {
+                let Some(to) = tables.after(*class, part) else { continue };
+                let candidate = Candidate { board, room, standing, part, to, evictions: 0 };
+                let rank = ranking.of(tables, &candidate);
                 if best.as_ref().is_none_or(|(known, _)| rank.order(known).is_lt()) {
-                    best = Some((rank, part));
+                    best = Some((rank, tables.part(part)));
                 }
             }
         }
-        best.map(|(rank, part)| CensusChoice { gpu: rank.room, part })
+        best.map(|(rank, part)| CensusChoice { gpu: rank.room(), part })
     }
 }

@@ -11,8 +11,9 @@ use model::{GpuInstanceProfileId, PlacedProfile};
 use crate::arrange::{Arrangement, Arranging};
 use crate::forecast::Forecast;
 use crate::policy::Policy;
+use crate::rank::{Candidate, Rank, Ranking};
 use crate::room::{Boards, Hold, Occupant, Planner, Room, Standing, after_all, joint_capacity};
-use crate::scar::{Pool, Prices};
+use crate::scar::Pool;
 use crate::tables::{ClassId, GeometryTables};
 
 /// What is wanted, room by room.
@@ -50,55 +51,6 @@ pub struct Choice {
     pub evict: Vec<PlacedProfile>,
 }
 
-/// How good a candidate is; less is better.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rank {
-    pub(crate) evictions: usize,
-    pub(crate) cost: f64,
-    /// Placements left on the GPU, so that the fullest comes first.
-    pub(crate) freedom: (u32, u32),
-    pub(crate) room: usize,
-    pub(crate) start: u8,
-}
-
-impl Rank {
-    pub(crate) fn order(&self, other: &Self) -> Ordering {
-        self.evictions
-            .cmp(&other.evictions)
-            .then_with(|| self.cost.total_cmp(&other.cost))
-            .then_with(|| self.freedom.cmp(&other.freedom))
-            .then_with(|| self.room.cmp(&other.room))
-            .then_with(|| self.start.cmp(&other.start))
-    }
-}
-
-/// Ranks one placement; shared with the census.
-pub(crate) struct Ranking<'a> {
-    pub(crate) policy: Policy,
-    pub(crate) prices: &'a Prices,
-}
-
-impl Ranking<'_> {
-    /// `(cost, freedom)` of adding a part that leads from `standing.held` to `to`.
-    pub(crate) fn of(
-        &self,
-        board: usize,
-        tables: &GeometryTables,
-        standing: Standing,
-        to: ClassId,
-    ) -> (f64, (u32, u32)) {
-        let left = tables.freedom(standing.held);
-        match self.policy {
-            Policy::Scar => {
-                let cost = self.prices.cost(board, tables, standing.held, to);
-                (cost, (left, tables.freedom(standing.full)))
-            }
-            Policy::FirstFit => (0.0, (0, 0)),
-            Policy::BestFit => (f64::from(left), (left - tables.freedom(to).min(left), 0)),
-        }
-    }
-}
-
 /// The rooms of one decision with all that was looked up about them.
 pub(crate) struct Decision<'a> {
     rooms: &'a [Room],
@@ -109,7 +61,7 @@ pub(crate) struct Decision<'a> {
     standings: Vec<Option<Standing>>,
     /// Aligned with the rooms: what else must admit a part that is placed there.
     shadows: Vec<Vec<ClassId>>,
-    prices: Prices,
+    ranking: Ranking,
     policy: Policy,
     /// How many more of what is wanted the allowed rooms can hold, and how many of them must stay
     /// possible after this choice.
@@ -143,7 +95,7 @@ impl<'a> Decision<'a> {
             let more = |p| joint_capacity(boards.of(index), standing.held, &shadows[index], p);
             room_for += want.profile(index).map_or(0, more);
         }
-        let prices = Prices::new(&pools, &tables);
+        let ranking = Ranking::new(policy, &pools, &tables);
         let only = None;
         Self {
             rooms,
@@ -152,17 +104,18 @@ impl<'a> Decision<'a> {
             boards,
             standings,
             shadows,
-            prices,
+            ranking,
             policy,
             room_for,
             must_remain,
         }
     }
 
-    /// Rooms that may take the request, with their profile.
+    /// Rooms that may take the request, with their profile; those whose turn it is first.
     fn open(&self) -> impl Iterator<Item = (usize, GpuInstanceProfileId, Standing)> + '_ {
         let may = |room: &usize| self.only.as_ref().is_none_or(|only| only.contains(room));
-        (0..self.rooms.len()).filter(may).filter_map(|room| {
+        let first = self.policy.begin().min(self.rooms.len());
+        (first..self.rooms.len()).chain(0..first).filter(may).filter_map(|room| {
             Some((room, self.want.profile(room)?, self.standings.get(room).copied().flatten()?))
         })
     }
@@ -185,9 +138,9 @@ impl<'a> Decision<'a> {
         if self.room_for.saturating_sub(lost) < self.must_remain {
             return None;
         }
-        let ranking = Ranking { policy: self.policy, prices: &self.prices };
-        let (cost, freedom) = ranking.of(self.boards.of_room[room], tables, standing, to);
-        Some(Rank { evictions, cost, freedom, room, start: part.placement.start.get() })
+        let board = self.boards.of_room[room];
+        let candidate = Candidate { board, room, standing, part: id, to, evictions };
+        Some(self.ranking.of(tables, &candidate))
     }
 
     /// A warm slice of exactly the wanted profile: the one whose use leaves most.
@@ -197,7 +150,7 @@ impl<'a> Decision<'a> {
             parts.filter_map(move |part| Some((self.rank(room, standing, part, 0)?, part)))
         });
         let (rank, part) = warm.min_by(|(a, _), (b, _)| a.order(b))?;
-        Some(Choice { room: rank.room, part, reuse: true, evict: Vec::new() })
+        Some(Choice { room: rank.room(), part, reuse: true, evict: Vec::new() })
     }
 
     /// A placement that is free of everything. Rooms that look alike are ranked once.
@@ -217,7 +170,7 @@ impl<'a> Decision<'a> {
             })
         });
         let (rank, part) = candidates.min_by(|(a, _), (b, _)| a.order(b))?;
-        Some(Choice { room: rank.room, part, reuse: false, evict: Vec::new() })
+        Some(Choice { room: rank.room(), part, reuse: false, evict: Vec::new() })
     }
 
     /// A placement that is free once the fewest warm slices are gone.

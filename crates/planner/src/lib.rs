@@ -11,13 +11,22 @@
 extern crate alloc;
 
 mod arrange;
+mod baselines;
 pub mod census;
 pub mod choose;
+pub mod compact;
+pub mod defrag;
+mod effects;
+mod flp;
 pub mod forecast;
 pub mod layout;
+pub mod open;
+pub mod pack;
 pub mod policy;
+mod rank;
 pub mod room;
 mod scar;
+pub mod size;
 pub mod steps;
 pub mod tables;
 pub mod verdict;
@@ -25,11 +34,14 @@ pub mod verdict;
 pub use arrange::Arrangement;
 pub use census::{Census, CensusChoice};
 pub use choose::{Choice, Want};
+pub use compact::Compaction;
+pub use defrag::{NoRoom, Rearrangement};
 pub use forecast::Forecast;
 pub use layout::{
     Best, Calls, ComputeReport, Fate, GpuReport, Held, Impossible, InstanceReport, Missing,
     ModeReport, Obstacle, Part, Reset, Rules, Why,
 };
+pub use open::{Fleet, Opening, Relocation, Spot, Tie, plan_relocation};
 pub use policy::Policy;
 pub use room::{Hold, Occupant, Planner, Room};
 pub use steps::{PlanError, plan_grant, plan_mode, plan_retire, plan_whole};

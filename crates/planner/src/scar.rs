@@ -5,10 +5,13 @@
 //! GPUs: nothing while there is plenty, everything when the last place goes. Must never rank by
 //! anything but that; ties are the caller's.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::{OnceCell, RefCell};
 
+use crate::flp::Outlook;
 use crate::forecast::Forecast;
-use crate::tables::{ClassId, GeometryTables};
+use crate::tables::{ClassId, GeometryTables, PartId};
 
 /// The width of "scarce", K above. Policy: acceptance is flat between 0.3 and 5.
 const WIDTH: f64 = 1.0;
@@ -24,6 +27,11 @@ pub(crate) struct Pool {
     capacity: Vec<u64>,
     /// For each profile, its share of what is asked for; they add up to one.
     shares: Vec<f64>,
+    /// Free blocks of all of them together, by kind.
+    blocks: Vec<u32>,
+    /// Possible futures, drawn when first asked for, and for how many GPUs they reach.
+    outlook: OnceCell<Arc<Outlook>>,
+    reach: u32,
 }
 
 impl Pool {
@@ -34,7 +42,14 @@ impl Pool {
         let weights: Vec<f64> = profiles.map(|p| forecast.weight(geometry, p)).collect();
         let sum: f64 = weights.iter().sum();
         let shares = weights.iter().map(|weight| weight / sum).collect();
-        Self { gpus: 0, capacity: alloc::vec![0; weights.len()], shares }
+        Self {
+            gpus: 0,
+            capacity: alloc::vec![0; weights.len()],
+            shares,
+            blocks: alloc::vec![0; tables.blocks().kinds()],
+            outlook: OnceCell::new(),
+            reach: 8,
+        }
     }
 
     /// Adds `gpus` GPUs whose untouchable occupants form `held`.
@@ -42,6 +57,13 @@ impl Pool {
         self.gpus += gpus;
         for (sum, more) in self.capacity.iter_mut().zip(tables.capacities(held)) {
             *sum += u64::from(*more) * u64::from(gpus);
+        }
+        for (sum, more) in self.blocks.iter_mut().zip(tables.blocks().free(held)) {
+            *sum += more * gpus;
+        }
+        if self.gpus > self.reach {
+            self.reach = self.gpus.next_power_of_two();
+            self.outlook = OnceCell::new();
         }
     }
 
@@ -51,6 +73,35 @@ impl Pool {
         for (sum, less) in self.capacity.iter_mut().zip(tables.capacities(held)) {
             *sum -= u64::from(*less);
         }
+        for (sum, less) in self.blocks.iter_mut().zip(tables.blocks().free(held)) {
+            *sum -= less;
+        }
+    }
+
+    /// Free blocks of all GPUs together, by kind.
+    pub(crate) fn blocks(&self) -> &[u32] {
+        &self.blocks
+    }
+
+    /// The number of requests that would fill the empty GPUs.
+    pub(crate) fn longest(&self, tables: &GeometryTables) -> u32 {
+        self.requests(tables, self.gpus)
+    }
+
+    fn requests(&self, tables: &GeometryTables, gpus: u32) -> u32 {
+        let profiles = tables.geometry().profiles.iter().zip(&self.shares);
+        let mean: f64 = profiles.map(|(p, share)| share * f64::from(p.size.get())).sum();
+        let units = f64::from(gpus) * f64::from(tables.geometry().grid.get());
+        libm::ceil(units / mean.max(1.0)) as u32
+    }
+
+    /// Possible futures, at least as long as [`Pool::longest`].
+    pub(crate) fn outlook(&self, tables: &GeometryTables) -> Arc<Outlook> {
+        let outlook = self.outlook.get_or_init(|| {
+            let shares = tables.blocks().shares(&self.shares);
+            Arc::new(Outlook::new(&shares, self.requests(tables, self.reach)))
+        });
+        Arc::clone(outlook)
     }
 
     /// `(ln w - N/s, 1/s)` of one profile.
@@ -62,7 +113,7 @@ impl Pool {
 }
 
 /// Prices of one decision: what losing capacity of a profile costs, tabulated.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Prices {
     boards: Vec<BoardPrices>,
 }
@@ -74,6 +125,8 @@ struct BoardPrices {
     /// `loss[profile * stride + lost]`.
     loss: Vec<f64>,
     stride: usize,
+    /// By loss, what it costs.
+    known: RefCell<Vec<Option<f64>>>,
 }
 
 impl Prices {
@@ -91,24 +144,23 @@ impl Prices {
         Self { boards: boards.collect() }
     }
 
-    /// The cost of going from one class to another on a board. Comparable by `total_cmp` between
-    /// boards of one decision; negative infinity when nothing is lost.
+    /// The cost of adding a part to a class on a board. Comparable by `total_cmp` between boards of
+    /// one decision; negative infinity when nothing is lost.
     pub(crate) fn cost(
         &self,
         board: usize,
         tables: &GeometryTables,
         from: ClassId,
-        to: ClassId,
+        part: PartId,
     ) -> f64 {
-        let prices = &self.boards[board];
-        let lost = || {
-            let pairs = tables.capacities(from).iter().zip(tables.capacities(to));
-            pairs.map(|(before, after)| before.saturating_sub(*after)).enumerate()
-        };
-        let sum: f64 = lost()
-            .map(|(profile, lost)| prices.loss[profile * prices.stride + usize::from(lost)])
-            .sum();
-        if sum >= TINY { sum } else { prices.log_cost(lost()) }
+        let (prices, losses) = (&self.boards[board], tables.losses());
+        let loss = losses.of(from, part);
+        let known = prices.known.borrow()[loss];
+        known.unwrap_or_else(|| {
+            let cost = prices.cost(&losses.each()[loss]);
+            prices.known.borrow_mut()[loss] = Some(cost);
+            cost
+        })
     }
 }
 
@@ -126,7 +178,16 @@ impl BoardPrices {
                 *slot = scale * grown;
             }
         }
-        Self { exponents, loss, stride }
+        let known = RefCell::new(alloc::vec![None; tables.losses().each().len()]);
+        Self { exponents, loss, stride, known }
+    }
+
+    fn cost(&self, lost: &[u8]) -> f64 {
+        let lost = || lost.iter().copied().enumerate();
+        let sum: f64 = lost()
+            .map(|(profile, lost)| self.loss[profile * self.stride + usize::from(lost)])
+            .sum();
+        if sum >= TINY { sum } else { self.log_cost(lost()) }
     }
 
     /// The logarithm of the same sum, for when it underflows. Always far below zero, so that it
@@ -150,7 +211,6 @@ impl BoardPrices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::sync::Arc;
     use model::{PlacedProfile, catalog};
 
     /// The formula of the module, term by term, where nothing underflows.
@@ -178,8 +238,9 @@ mod tests {
                 .parts()
                 .iter()
                 .map(|part: &PlacedProfile| {
-                    let to = tables.class_of([*part]).unwrap();
-                    let cost = prices.cost(0, &tables, tables.empty(), to);
+                    let id = tables.part_id(*part).unwrap();
+                    let to = tables.after(tables.empty(), id).unwrap();
+                    let cost = prices.cost(0, &tables, tables.empty(), id);
                     cost / direct(&pool, &tables, tables.empty(), to)
                 })
                 .collect();
@@ -196,9 +257,9 @@ mod tests {
         let mut pool = Pool::new(&tables, &Forecast::unknown());
         pool.add(&tables, tables.empty(), 1_000_000);
         let prices = Prices::new(&[pool], &[&tables]);
-        let to = tables.class_of([tables.parts()[0]]).unwrap();
-        let nothing = prices.cost(0, &tables, to, to);
-        let something = prices.cost(0, &tables, tables.empty(), to);
+        let nothing = prices.boards[0].cost(&alloc::vec![0; geometry.profiles.len()]);
+        let part = tables.part_id(tables.parts()[0]).unwrap();
+        let something = prices.cost(0, &tables, tables.empty(), part);
         assert_eq!(nothing.total_cmp(&something), core::cmp::Ordering::Less);
     }
 }

@@ -172,7 +172,7 @@ pub(crate) fn geometry(gpu: &GpuSnapshot) -> Result<&Geometry, PlanError> {
     gpu.geometry.as_deref().ok_or_else(|| PlanError::NoGeometry(gpu.uuid.clone()))
 }
 
-fn find(gpu: &GpuSnapshot, part: PlacedProfile) -> Result<&GpuInstance, PlanError> {
+pub(crate) fn find(gpu: &GpuSnapshot, part: PlacedProfile) -> Result<&GpuInstance, PlanError> {
     gpu.instance_at(part.placement)
         .filter(|instance| instance.profile == part.profile)
         .ok_or_else(|| PlanError::Gone { gpu: gpu.uuid.clone(), part })

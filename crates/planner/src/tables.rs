@@ -1,7 +1,7 @@
 //! Everything a decision needs to know about one geometry, worked out once.
 //!
-//! Layouts that can be continued in exactly the same ways are one *class*. Classes are computed
-//! from [`Layout::admits`] alone, so that every rule of a board (overlap, maxima, engines, the
+//! Layouts that take the same units and can be continued in exactly the same ways are one *class*.
+//! Classes are computed from [`Layout::admits`] alone, so that every rule of a board (overlap, maxima, engines, the
 //! rules of Thor) is in them, whatever its grid. Must never decide legality in any other way.
 
 use alloc::collections::BTreeMap;
@@ -10,13 +10,22 @@ use alloc::vec::Vec;
 
 use model::{Geometry, GpuInstanceProfileId, Layout, PlacedProfile, SliceMask};
 
-/// A class of layouts that can be continued in the same ways.
+use crate::baselines::Shapes;
+use crate::effects::Effects;
+use crate::flp::Blocks;
+
+/// A class of layouts that take the same units and can be continued in the same ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClassId(u16);
+pub struct ClassId(pub(crate) u16);
+
+impl ClassId {
+    /// The lowest and the highest, for ranges of ordered collections.
+    pub(crate) const ALL: core::ops::RangeInclusive<Self> = Self(0)..=Self(u16::MAX);
+}
 
 /// A placed profile of a geometry: an index into [`GeometryTables::parts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartId(u16);
+pub struct PartId(pub(crate) u16);
 
 /// No successor.
 const NONE: u16 = u16::MAX;
@@ -29,6 +38,8 @@ pub struct GeometryTables {
     parts: Vec<PlacedProfile>,
     /// The index into `geometry.profiles` of each part.
     profile_of: Vec<usize>,
+    /// The parts of each profile, ascending by start.
+    of_profile: Vec<Vec<PartId>>,
     /// `next[class * parts + part]`.
     next: Vec<u16>,
     /// `capacity[class * profiles + profile]`.
@@ -37,6 +48,12 @@ pub struct GeometryTables {
     freedom: Vec<u32>,
     /// For each class, what its capacities are worth together.
     worth: Vec<u32>,
+    /// For each class, the units that are taken.
+    masks: Vec<SliceMask>,
+    /// By profile, how much capacity adding a part costs.
+    losses: Effects<Vec<u8>>,
+    shapes: Shapes,
+    blocks: Blocks,
     empty: ClassId,
 }
 
@@ -55,7 +72,7 @@ struct Builder<'a> {
     parts: &'a [PlacedProfile],
     profile_of: &'a [usize],
     seen: BTreeMap<Key, u16>,
-    classes: BTreeMap<Vec<(u16, u16)>, u16>,
+    classes: BTreeMap<(SliceMask, Vec<(u16, u16)>), u16>,
 }
 
 impl Builder<'_> {
@@ -72,7 +89,7 @@ impl Builder<'_> {
             successors.push((index as u16, class));
         }
         let fresh = self.classes.len() as u16;
-        let class = *self.classes.entry(successors).or_insert(fresh);
+        let class = *self.classes.entry((key.0, successors)).or_insert(fresh);
         self.seen.insert(key, class);
         class
     }
@@ -103,25 +120,40 @@ impl GeometryTables {
         let empty = builder.class(&Layout::empty(), (SliceMask::EMPTY, nothing));
         let classes = builder.classes;
         let mut next = alloc::vec![NONE; classes.len() * parts.len()];
-        for (successors, class) in &classes {
+        let mut masks = alloc::vec![SliceMask::EMPTY; classes.len()];
+        for ((mask, successors), class) in &classes {
+            masks[usize::from(*class)] = *mask;
             for (part, successor) in successors {
                 next[usize::from(*class) * parts.len() + usize::from(*part)] = *successor;
             }
         }
+        let of_profile = (0..geometry.profiles.len()).map(|profile| {
+            let found = profile_of.iter().enumerate().filter(|(_, of)| **of == profile);
+            found.map(|(index, _)| PartId(index as u16)).collect()
+        });
+        let of_profile = of_profile.collect();
         let mut tables = Self {
             geometry: Arc::clone(geometry),
             parts,
             profile_of,
+            of_profile,
             next,
             capacity: Vec::new(),
             freedom: Vec::new(),
             worth: Vec::new(),
+            masks,
+            losses: Effects::default(),
+            shapes: Shapes::default(),
+            blocks: Blocks::default(),
             empty: ClassId(empty),
         };
         tables.fill_capacity(classes.len());
         let ids = (0..classes.len() as u16).map(ClassId);
         tables.freedom = ids.clone().map(|class| tables.count_freedom(class)).collect();
         tables.worth = ids.map(|class| tables.sum_worth(class)).collect();
+        tables.losses = Effects::new(&tables, |from, to| tables.lost(from, to));
+        tables.shapes = Shapes::new(&tables);
+        tables.blocks = Blocks::new(&tables);
         tables
     }
 
@@ -171,6 +203,11 @@ impl GeometryTables {
         self.parts[usize::from(id.0)]
     }
 
+    /// The index of a part's profile in the geometry's profiles.
+    pub fn profile_index(&self, part: PartId) -> usize {
+        self.profile_of[usize::from(part.0)]
+    }
+
     /// The class after adding a part; `None` when it may not be added.
     pub fn after(&self, class: ClassId, part: PartId) -> Option<ClassId> {
         let next = self.next[usize::from(class.0) * self.parts.len() + usize::from(part.0)];
@@ -193,8 +230,8 @@ impl GeometryTables {
 
     /// Every placement of one profile, ascending by start, legal now or not.
     pub fn parts_of(&self, profile: GpuInstanceProfileId) -> impl Iterator<Item = PartId> + '_ {
-        let found = self.parts.iter().enumerate().filter(move |(_, part)| part.profile == profile);
-        found.map(|(index, _)| PartId(index as u16))
+        let index = self.geometry.profiles.iter().position(|p| p.id == profile);
+        index.into_iter().flat_map(|index| self.of_profile[index].iter().copied())
     }
 
     /// The most instances of `profile` that can be added at once to a layout of `class`.
@@ -219,6 +256,51 @@ impl GeometryTables {
     /// profile is asked for; only for comparison within one geometry.
     pub fn worth(&self, class: ClassId) -> u32 {
         self.worth[usize::from(class.0)]
+    }
+
+    /// Every class, the empty GPU last.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = ClassId> + use<> {
+        (0..self.class_count() as u16).map(ClassId)
+    }
+
+    /// The grid units that the layouts of a class take.
+    pub fn mask(&self, class: ClassId) -> SliceMask {
+        self.masks[usize::from(class.0)]
+    }
+
+    /// By profile, how much capacity adding a part costs.
+    pub(crate) const fn losses(&self) -> &Effects<Vec<u8>> {
+        &self.losses
+    }
+
+    fn lost(&self, from: ClassId, to: ClassId) -> Vec<u8> {
+        let pairs = self.capacities(from).iter().zip(self.capacities(to));
+        pairs.map(|(before, after)| before.saturating_sub(*after)).collect()
+    }
+
+    /// What the baselines know of the classes.
+    pub(crate) const fn shapes(&self) -> &Shapes {
+        &self.shapes
+    }
+
+    /// Free room as blocks.
+    pub(crate) const fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    /// The index of every part.
+    pub(crate) fn part_ids(&self) -> impl Iterator<Item = PartId> + use<> {
+        (0..self.parts.len() as u16).map(PartId)
+    }
+
+    /// Bytes on the heap, about: what the tables cost beside the geometry itself.
+    pub fn bytes(&self) -> usize {
+        let parts = self.parts.len() * (size_of::<PlacedProfile>() + size_of::<usize>());
+        let classes = self.capacity.len() + 4 * (self.freedom.len() + self.worth.len());
+        let masks = self.masks.len() * size_of::<SliceMask>();
+        let losses = self.losses.bytes(self.geometry.profiles.len());
+        let figures = losses + self.shapes.bytes() + self.blocks.bytes();
+        parts + 2 * self.next.len() + classes + masks + figures
     }
 
     fn count_freedom(&self, class: ClassId) -> u32 {

@@ -35,7 +35,7 @@ pub use calls::CallEntry;
 pub use cuda::{CudaContext, CudaError, CudaRequest};
 pub use entry::symbol;
 pub use host::{HostOptions, SimError, SimHost};
-pub use session::{HOST_VARIABLE, attach, attach_thread};
+pub use session::{Aside, HOST_VARIABLE, attach, attach_thread, swap_thread};
 pub use shared::{SharedError, Version};
 pub use spec_file::{SpecFileError, spec_from_text, spec_from_toml};
 pub use units::{SimUnit, SimUnitManner, SimUnitState};

@@ -77,6 +77,16 @@ pub fn attach_thread(host: Option<Arc<SimHost>>) {
     OWN.set(own);
 }
 
+/// The host in memory that a thread was bound to, with its sessions, put aside.
+#[derive(Debug, Default)]
+pub struct Aside(Option<OwnHost>);
+
+/// Binds NVML of this thread to what was put aside, sessions and all, and puts aside what it was
+/// bound to: one thread can work with several hosts in turn.
+pub fn swap_thread(with: Aside) -> Aside {
+    Aside(OWN.replace(with.0))
+}
+
 /// The folder of the host this process is bound to.
 pub(crate) fn bound_to() -> Option<PathBuf> {
     let attached = ATTACHED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -170,19 +170,18 @@ fn check(connection: &Connection, path: &Path) -> Result<bool, Trouble> {
     if verdict == "ok" { Ok(true) } else { Err(Trouble::Damaged(verdict)) }
 }
 
+/// The newest stored state, and after which event it was.
+pub(crate) fn stored(connection: &Connection) -> rusqlite::Result<Option<(u64, String)>> {
+    let query = "SELECT seq, body FROM states ORDER BY seq DESC LIMIT 1";
+    connection.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
 /// Folds the newest stored state and the events after it.
 fn replay(journal: &mut Journal) -> Result<(State, Timestamp), Trouble> {
     let path = journal.path.clone();
     let trouble = |error: rusqlite::Error| sort(&path, "read", &error);
-    let stored: Option<(u64, String)> = journal
-        .connection
-        .query_row("SELECT seq, body FROM states ORDER BY seq DESC LIMIT 1", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()
-        .map_err(trouble)?;
     let mut state = State::default();
-    if let Some((seq, body)) = stored {
+    if let Some((seq, body)) = stored(&journal.connection).map_err(trouble)? {
         state = serde_json::from_str(&body).map_err(|error| {
             Trouble::Damaged(format!("the stored state is unreadable: {error}"))
         })?;

@@ -4,10 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
+use broker::state::State;
 use model::LeaseId;
 use rusqlite::{Connection, OpenFlags, params};
 
 use crate::journal::{Journal, Recorded, StoreError, explain, recorded, storable};
+use crate::open::stored;
+use crate::retention::has_ended;
 
 /// A reader of one journal; what was committed when it asks is what it sees.
 #[derive(Debug)]
@@ -48,6 +51,35 @@ impl Reader {
     pub fn after(&self, after: u64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
         let query = "SELECT seq, at, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
         self.list(query, params![storable(after), limit])
+    }
+
+    /// The state that all its events lead to.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`], also for what a newer migd wrote.
+    pub fn state(&self) -> Result<State, StoreError> {
+        let explained = |error| explain(&self.path, "read", &error);
+        let unreadable = |error: serde_json::Error| StoreError::Unusable {
+            path: self.path.clone(),
+            what: "read",
+            reason: error.to_string(),
+        };
+        let (from, mut state) = match stored(&self.connection).map_err(explained)? {
+            Some((seq, body)) => (seq, serde_json::from_str(&body).map_err(unreadable)?),
+            None => (0, State::default()),
+        };
+        for recorded in self.after(from, u32::MAX)? {
+            state.apply(recorded.at, &recorded.event);
+        }
+        Ok(state)
+    }
+
+    /// Whether the last daemon ended well, with nothing left to do.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`].
+    pub fn ended_well(&self) -> Result<bool, StoreError> {
+        has_ended(&self.connection).map_err(|error| explain(&self.path, "read", &error))
     }
 
     /// The newest `limit` events, oldest first.

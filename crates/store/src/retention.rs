@@ -36,7 +36,8 @@ impl Journal {
         Ok(more)
     }
 
-    /// Notes that the daemon ends in an orderly way: the next start need not check every page.
+    /// Notes that the daemon ends in an orderly way with nothing left to do: the next start need not check
+    /// every page, and whoever looks meanwhile need not read what happened.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -48,6 +49,12 @@ impl Journal {
 /// Whether the last daemon ended well; from now on it did not.
 pub(crate) fn take_end(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(connection.execute("DELETE FROM meta WHERE name = ?1 AND value = 'well'", [ENDED])? > 0)
+}
+
+/// Whether the last daemon ended well, and none has begun since.
+pub(crate) fn has_ended(connection: &Connection) -> rusqlite::Result<bool> {
+    let query = "SELECT count(*) FROM meta WHERE name = ?1 AND value = 'well'";
+    connection.query_row(query, [ENDED], |row| row.get::<_, u64>(0)).map(|count| count > 0)
 }
 
 /// Checks every page of a journal that may be in use; for a large one that takes seconds.

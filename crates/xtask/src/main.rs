@@ -5,6 +5,9 @@
 mod architecture;
 mod docs;
 mod dst;
+mod migbench;
+mod page;
+mod sizing;
 mod week;
 
 use std::io::{self, Write as _};
@@ -19,6 +22,8 @@ verbs:
   architecture   check the arrows between crates, what pure crates may use, and lint tables
   dst            simulate users and faults by seed, and check the laws after every act
   week           a week on a DGX A100 in virtual time, beside what else one could do with it
+  migbench       MIGBench's trace and others of its kind through migd, beside what it published
+  sizing         ParvaGPU's scenarios and Azure's hour through sizing, beside what was published
   docs           write the pages that are made from the code, and check that of error codes
 ";
 
@@ -29,6 +34,12 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if std::env::args().nth(1).as_deref() == Some("week") {
         return week::run(arguments.skip(1));
+    }
+    if std::env::args().nth(1).as_deref() == Some("migbench") {
+        return migbench::run(arguments.skip(1));
+    }
+    if std::env::args().nth(1).as_deref() == Some("sizing") {
+        return sizing::run(arguments.skip(1));
     }
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("architecture"), None) => architecture(),

@@ -3,12 +3,13 @@
 //! Must never write a page that other seeds or options made.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
 use lab::week::{COLUMNS, Outcome, Scenario, markdown, run as live};
+
+use crate::page::Page;
 
 const USAGE: &str = "\
 usage: cargo xtask week [OPTIONS]
@@ -20,10 +21,6 @@ usage: cargo xtask week [OPTIONS]
   --json        as JSON
   --write       write the tables into docs/week.md (default seeds, days and users only)
 ";
-
-/// Between these the tables stand in the page.
-const MARKS: (&str, &str) =
-    ("<!-- made by `cargo xtask week --write` -->\n", "<!-- end of what is made -->\n");
 
 struct Options {
     seeds: Vec<u64>,
@@ -78,9 +75,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<Exi
         serde_json::to_writer_pretty(&mut out, &outcomes)?;
         writeln!(out)?;
     } else if options.write {
-        let page = page()?;
-        let old = std::fs::read_to_string(&page).context("docs/week.md cannot be read")?;
-        std::fs::write(&page, put(&old, &markdown(&outcomes))?)?;
+        Page::new("week")?.put(&markdown(&outcomes))?;
         writeln!(out, "docs/week.md: written")?;
     } else {
         out.write_all(markdown(&outcomes).as_bytes())?;
@@ -119,29 +114,4 @@ fn all(options: &Options) -> anyhow::Result<Vec<Outcome>> {
         }
     }
     Ok(outcomes)
-}
-
-fn page() -> anyhow::Result<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let root = root.ancestors().nth(2).context("the workspace has no root")?;
-    Ok(root.join("docs/week.md"))
-}
-
-/// The page with other tables between its marks.
-fn put(old: &str, tables: &str) -> anyhow::Result<String> {
-    let (before, rest) = old.split_once(MARKS.0).context("docs/week.md lacks its first mark")?;
-    let (_, after) = rest.split_once(MARKS.1).context("docs/week.md lacks its last mark")?;
-    Ok(format!("{before}{}{tables}{}{after}", MARKS.0, MARKS.1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_are_put_between_the_marks() {
-        let old = format!("a\n{}old\n{}b\n", MARKS.0, MARKS.1);
-        assert_eq!(put(&old, "new\n").unwrap(), format!("a\n{}new\n{}b\n", MARKS.0, MARKS.1));
-        assert!(put("nothing", "new").is_err());
-    }
 }

@@ -18,16 +18,21 @@ use crate::changes::spec::{Change, GpuChange, Progress, UnitsState};
 use crate::changes::words::difference;
 use crate::changes::{settle, undo};
 use crate::command::{Effect, Peer, Refusal, Reply};
-use crate::cordon;
 use crate::decide::Draft;
 use crate::event::Event;
 use crate::grant::open_plan;
 use crate::state::SliceKey;
+use crate::{cordon, reconcile};
 
 /// Brings every open change as far as it goes now.
 pub(crate) fn advance(draft: &mut Draft<'_>) {
     let open = draft.state.changes.values().filter(|change| change.is_open());
     let open: Vec<ChangeId> = open.map(|change| change.id).collect();
+    if open.is_empty() {
+        return;
+    }
+    // What comes next is planned on the newest snapshot; no lease may be on what is not there.
+    reconcile::lose_missing(draft);
     for id in open {
         forward(draft, id);
         undo::backward(draft, id);
@@ -224,6 +229,15 @@ pub(crate) fn evicted(draft: &Draft<'_>, gpu: &GpuUuid, steps: &[Step]) -> Vec<S
     draft.state.slices.keys().filter(goes).cloned().collect()
 }
 
+/// The units of a change that waits were started again, so that other processes are theirs now.
+pub(crate) fn units_run_as(draft: &mut Draft<'_>, change: ChangeId, leaving: Vec<u32>) {
+    let waits = |c: &Change| c.turned.is_none() && c.needs_units_stopped() && c.leaving != leaving;
+    if live(draft, change).is_some_and(waits) {
+        draft.emit(Event::Change(ChangeEvent::UnitsRunAs { change, leaving }));
+        advance(draft);
+    }
+}
+
 /// The units of a change are stopped.
 pub(crate) fn units_stopped(draft: &mut Draft<'_>, change: ChangeId, trouble: Vec<String>) {
     let stopping = live(draft, change).is_some_and(|c| c.units.state == UnitsState::Stopping);
@@ -244,6 +258,14 @@ pub(crate) fn units_started(draft: &mut Draft<'_>, change: ChangeId, trouble: Ve
         draft.emit(Event::Change(ChangeEvent::UnitsStarted { change, trouble }));
         advance(draft);
     }
+}
+
+/// A step of a plan does not come back from the driver. The change is given up: its other GPUs are taken
+/// back at once, this one when the step has come back or a new daemon has taken over.
+pub(crate) fn late(draft: &mut Draft<'_>, plan: PlanId, words: String) {
+    let Some((change, _)) = settle::of_plan(draft, plan) else { return };
+    turn(draft, change, Turn::Failed(words));
+    advance(draft);
 }
 
 /// An administrator cancels a change.

@@ -53,6 +53,13 @@ pub enum ChangeEvent {
         /// What was asked.
         spec: ChangeSpec,
     },
+    /// Its units run with other processes than before: they were started again while it waited.
+    UnitsRunAs {
+        /// Of which change.
+        change: ChangeId,
+        /// All their processes on its GPUs.
+        leaving: Vec<u32>,
+    },
     /// From here on any of its units may be stopped.
     StoppingUnits {
         /// Of which change.
@@ -162,6 +169,7 @@ impl ChangeEvent {
     pub const fn change(&self) -> Option<ChangeId> {
         match self {
             Self::Began { change, .. }
+            | Self::UnitsRunAs { change, .. }
             | Self::StoppingUnits { change }
             | Self::UnitsStopped { change, .. }
             | Self::StartingUnits { change }
@@ -182,6 +190,7 @@ impl ChangeEvent {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Began { .. } => "change_began",
+            Self::UnitsRunAs { .. } => "change_units_run_as",
             Self::StoppingUnits { .. } => "change_stopping_units",
             Self::UnitsStopped { .. } => "change_units_stopped",
             Self::StartingUnits { .. } => "change_starting_units",

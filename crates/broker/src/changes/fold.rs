@@ -36,6 +36,11 @@ impl State {
                 let begun = begun(at, *change, *by, spec);
                 self.changes.insert(*change, begun);
             }
+            ChangeEvent::UnitsRunAs { change, leaving } => {
+                if let Some(change) = self.changes.get_mut(change) {
+                    change.leaving.clone_from(leaving);
+                }
+            }
             ChangeEvent::StoppingUnits { change } => {
                 self.set_units(*change, UnitsState::Stopping, &[]);
             }

@@ -29,7 +29,9 @@ pub use spec::{
 };
 pub use words::{shape_words, waits_for};
 
-pub(crate) use advance::{advance, cancel, started, turns, units_started, units_stopped};
+pub(crate) use advance::{
+    advance, cancel, late, started, turns, units_run_as, units_started, units_stopped,
+};
 pub(crate) use begin::begin;
 pub(crate) use costs::note_cost;
 pub(crate) use fixed::{forget_instances, hand_back};

@@ -38,6 +38,8 @@ pub enum Planned {
         by: Vec<Obstacle>,
         /// Whether it can be met once all that has ended.
         passes: bool,
+        /// Whether the GPU can never hold it, whatever ends or is destroyed there.
+        never: bool,
     },
 }
 
@@ -79,13 +81,14 @@ pub fn planned(
         Err(Impossible::Blocked { gpu: uuid, blockers, best }) => {
             let by = blockers.iter().map(|blocker| obstacle(state, gpu, blocker)).collect();
             let error = Impossible::Blocked { gpu: uuid, blockers, best };
-            Planned::Blocked { sentence: named(gpu, &error), by, passes: true }
+            Planned::Blocked { sentence: named(gpu, &error), by, passes: true, never: false }
         }
         Err(error) => {
             let in_the_way: &[_] =
                 if let Impossible::NoRoom { in_the_way, .. } = &error { in_the_way } else { &[] };
             let by = in_the_way.iter().map(|one| obstacle(state, gpu, one)).collect();
-            Planned::Blocked { sentence: named(gpu, &error), by, passes: false }
+            let never = error.is_for_ever();
+            Planned::Blocked { sentence: named(gpu, &error), by, passes: false, never }
         }
     }
 }
@@ -115,7 +118,7 @@ fn whole(state: &State, gpu: &GpuSnapshot, lease: LeaseId) -> Planned {
     let by = of_lease(state, lease, "");
     let sentence = alloc::format!("{by} has all of GPU {}", gpu.index);
     let obstacle = Obstacle { instance: None, by, lease: Some(lease) };
-    Planned::Blocked { sentence, by: alloc::vec![obstacle], passes: true }
+    Planned::Blocked { sentence, by: alloc::vec![obstacle], passes: true, never: false }
 }
 
 fn obstacle(state: &State, gpu: &GpuSnapshot, blocker: &planner::Obstacle) -> Obstacle {

@@ -183,6 +183,18 @@ pub struct Change {
 }
 
 impl GpuChange {
+    /// The plan that is at work on the GPU, doing what is wanted or taking it back.
+    pub const fn at_work(&self) -> Option<PlanId> {
+        match self.progress {
+            Progress::Running { plan, .. } | Progress::Undoing { plan, .. } => Some(plan),
+            Progress::Waiting
+            | Progress::Done
+            | Progress::Broken { .. }
+            | Progress::Undone
+            | Progress::Stands { .. } => None,
+        }
+    }
+
     /// Whether a plan is at work after which something is left to do.
     pub(crate) const fn is_at_a_part(&self) -> bool {
         matches!(self.progress, Progress::Running { part: true, .. })
@@ -196,30 +208,34 @@ impl Change {
     }
 
     /// Whether it has units to stop that still run.
-    pub(crate) fn needs_units_stopped(&self) -> bool {
+    pub fn needs_units_stopped(&self) -> bool {
         self.units.state == UnitsState::Untouched && !self.units.names.is_empty()
     }
 
     /// The GPU whose plan this is.
     pub(crate) fn with_plan(&self, plan: PlanId) -> Option<&GpuUuid> {
-        let of = |(_, gpu): &(&GpuUuid, &GpuChange)| match gpu.progress {
-            Progress::Running { plan: at_work, .. } | Progress::Undoing { plan: at_work, .. } => {
-                at_work == plan
-            }
-            Progress::Waiting
-            | Progress::Done
-            | Progress::Broken { .. }
-            | Progress::Undone
-            | Progress::Stands { .. } => false,
-        };
+        let of = |(_, gpu): &(&GpuUuid, &GpuChange)| gpu.at_work() == Some(plan);
         self.gpus.iter().find(of).map(|(gpu, _)| gpu)
     }
 }
 
 impl State {
-    /// The change that is open on a GPU.
+    /// The change that has something to do on a GPU. One that is taken back has not, where the GPU is as
+    /// before: another of its GPUs may hang, and nobody knows for how long.
     pub fn change_on(&self, gpu: &GpuUuid) -> Option<&Change> {
-        self.changes.values().find(|change| change.is_open() && change.gpus.contains_key(gpu))
+        let concerns = |change: &&Change| {
+            let part = change.gpus.get(gpu);
+            change.is_open() && part.is_some_and(|part| part.progress != Progress::Undone)
+        };
+        self.changes.values().find(concerns)
+    }
+
+    /// Whether a plan at work does something for a change that is being taken back: no further step of
+    /// it is worth doing.
+    pub fn is_given_up(&self, plan: PlanId) -> bool {
+        let mut turned = self.changes.values().filter(|c| c.is_open() && c.turned.is_some());
+        let runs = |part: &GpuChange| matches!(part.progress, Progress::Running { plan: at_work, .. } if at_work == plan);
+        turned.any(|change| change.gpus.values().any(runs))
     }
 
     /// The change that a plan at work belongs to, and the GPU.

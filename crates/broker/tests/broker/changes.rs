@@ -302,6 +302,41 @@ fn a_cancelled_change_is_taken_back_once_its_plan_has_ended() {
     assert!(matches!(refused, Err(Refusal::Change(ChangeRefusal::Over { .. }))), "{refused:?}");
 }
 
+/// A step on one GPU does not come back: the other GPU is as before and back in use at once, the one that
+/// hangs when the step has come back, and nothing more of its plan is done.
+#[test]
+fn a_step_that_does_not_come_back_holds_up_its_own_gpu_alone() {
+    let mut rig = Rig::new(&["a30", "a30"]);
+    let wanted = [("2g.12gb", Some(0)), ("2g.12gb", Some(2))];
+    let parts = [0, 1].map(|at| rig.part(&uuid(at), rig.exactly(&uuid(at), &wanted)));
+    let id = rig.change(Rig::change_of_gpus(parts.to_vec())).unwrap();
+    let plan = rig.running[0].id;
+    rig.advance(0, Advance::Well);
+    rig.advance(0, Advance::Well);
+    // The other one is done.
+    while rig.the(id).gpus[&uuid(1)].progress != Progress::Done {
+        rig.advance(1, Advance::Well);
+    }
+    let words = String::from("GPU 0: \"create 2g.12gb at 2:2\" does not come back");
+    rig.command(Command::PlanLate { plan, words: words.clone() }).unwrap();
+    while rig.running.len() > 1 {
+        rig.advance(1, Advance::Well);
+    }
+    assert_eq!(rig.the(id).turned, Some(Turn::Failed(words.clone())));
+    assert_eq!(rig.the(id).gpus[&uuid(1)].progress, Progress::Undone);
+    assert!(rig.names(1).is_empty());
+    assert!(rig.the(id).is_open() && rig.state.is_given_up(plan));
+    assert!(rig.state.change_on(&uuid(0)).is_some() && rig.state.change_on(&uuid(1)).is_none());
+    // Heard of again, it makes no difference.
+    rig.command(Command::PlanLate { plan, words }).unwrap();
+    let spec = rig.spec(1000, "4g.24gb");
+    let lease = rig.request(spec).unwrap();
+    assert!(rig.state.plans.values().any(|open| open.gpus().any(|gpu| *gpu == uuid(1))), "{lease}");
+    rig.run_out();
+    assert_eq!(rig.the(id).gpus[&uuid(0)].progress, Progress::Undone);
+    assert!(!rig.the(id).is_open() && rig.names(0).is_empty());
+}
+
 #[test]
 fn it_waits_for_what_is_in_the_way_and_does_what_is_free_now() {
     let mut rig = Rig::new(&["a100-sxm4-40gb", "a30"]);
@@ -456,6 +491,35 @@ fn units_are_stopped_before_and_run_again_after_whatever_happens() {
 }
 
 /// A service must not stand still for as long as somebody keeps a change waiting.
+/// A service that is started again while a change waits has other processes; they are its own all the same.
+#[test]
+fn a_unit_that_was_started_again_while_a_change_waits_is_not_in_the_way() {
+    let mut machine = Machine::new(&["a30"]);
+    machine.node.gpus[0].mig = mode(MigMode::Disabled);
+    let held_by = |rig: &mut Rig, pids: &[u32]| {
+        let process = |pid: &u32| GpuProcess { pid: *pid, memory: None };
+        rig.machine.node.gpus[0].processes = pids.iter().map(process).collect();
+        rig.observe();
+    };
+    let mut rig = Rig::with(machine, broker::Policy::default());
+    held_by(&mut rig, &[40, 7]);
+    let spec = Rig::change_of_gpus(vec![rig.part(&uuid(0), DesiredGpu::Sliced)]);
+    let units = vec!["nvidia-dcgm.service".to_string()];
+    let id = rig.change(ChangeSpec { units, leaving: vec![40], wait_idle: true, ..spec }).unwrap();
+    assert_eq!(rig.the(id).units.state, UnitsState::Untouched, "7 is in the way");
+    held_by(&mut rig, &[41]);
+    assert_eq!(
+        rig.the(id).units.state,
+        UnitsState::Untouched,
+        "and so is 41, for all that is known"
+    );
+    rig.command(Command::UnitsRunAs { change: id, leaving: vec![41] }).unwrap();
+    assert_eq!(rig.the(id).units.state, UnitsState::Stopping);
+    // While they are being stopped nobody's word changes what was decided.
+    rig.command(Command::UnitsRunAs { change: id, leaving: vec![42] }).unwrap();
+    assert_eq!(rig.the(id).leaving, [41]);
+}
+
 #[test]
 fn units_run_on_while_a_change_waits_for_somebody() {
     let mut rig = Rig::new(&["a100-sxm4-40gb", "a30"]);
@@ -599,6 +663,33 @@ fn what_is_booked_is_not_lent_on_a_gpu_that_was_fixed_since() {
     let short = rig.request(short).expect("accepted");
     rig.settle();
     assert!(rig.is_queued(endless) && rig.is_active(short), "{}", rig.why(short));
+}
+
+#[test]
+fn a_change_that_waited_does_not_build_over_a_lease_whose_slice_is_gone() {
+    let mut rig = Rig::new(&["a30"]);
+    let robbed = rig.ask(1, "2g.12gb");
+    let mut limited = rig.spec(2, "2g.12gb");
+    limited.time = Some(Millis::from_secs(60));
+    rig.request(limited).expect("accepted");
+    rig.settle();
+    let key = rig.lease(robbed).slices[0].key.clone();
+    let start = key.placement.start.get();
+    let desired = rig.exactly(&uuid(0), &[("2g.12gb", Some(start)), ("1g.6gb", None)]);
+    let part = rig.part(&uuid(0), desired);
+    let spec = ChangeSpec { wait_idle: true, ..Rig::change_of_gpus(vec![part]) };
+    let id = rig.change(spec).expect("accepted");
+    rig.settle();
+    // The GPU was looked at; before that is told, the time of the other lease is over.
+    rig.machine.foreign_destroy(&key).unwrap();
+    rig.stolen.insert(key);
+    rig.disturb(&uuid(0));
+    rig.observed.gpus[0] = rig.machine.gpu(&uuid(0)).clone();
+    rig.now = rig.now.plus(Millis::from_secs(61));
+    rig.own(Command::Tick);
+    assert!(matches!(rig.ended(robbed), Some(broker::EndReason::SliceLost(_))));
+    rig.run_out();
+    assert!(rig.is_done(id), "{:?}", rig.the(id));
 }
 
 #[test]

@@ -15,6 +15,8 @@ use crate::{Context, Exit, Failure, connect};
 
 /// How long it may take until it answers: it replays the journal first.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to end: it gives what is under way a minute.
+const LEAVING: Duration = Duration::from_secs(75);
 /// Between two looks whether it answers.
 const PAUSE: Duration = Duration::from_millis(10);
 /// What systemd tells the command is not for its daemon.
@@ -59,11 +61,15 @@ impl Alone {
         Ok((alone, client))
     }
 
-    /// Ends it; what is under way is finished first.
+    /// Ends it; what is under way is finished first. One that does not come back from the driver cannot
+    /// end, and is not waited for.
     pub(crate) async fn stop(mut self) {
         drop(self.child.stdin.take());
-        let waited = tokio::task::spawn_blocking(move || self.child.wait()).await;
-        drop(waited);
+        let begun = Instant::now();
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) && begun.elapsed() < LEAVING
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 

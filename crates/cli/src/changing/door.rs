@@ -86,6 +86,9 @@ async fn taken_back(context: &Context, client: &Client) {
             !change.state.is_over() && change.state != api::ChangeState::Waiting
         };
         let Some(change) = changes.iter().find(moving) else { return };
+        if change.gpus.iter().any(|gpu| gpu.late) {
+            return;
+        }
         if !told {
             context.output.say(&format!(
                 "migctl: {} ({}) was cut off and is taken back first",

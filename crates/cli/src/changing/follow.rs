@@ -2,16 +2,21 @@
 //!
 //! Must never say done before the daemon has read the machine back.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use api::{ChangeState, ChangeView, Client, GpuChangeState, PlanDocument};
+use api::{ChangeState, ChangeView, Client, GpuChangeState, GpuChangeView, PlanDocument};
 use model::{Millis, Step};
 
-use crate::draw::text::{clean, ranges};
+use crate::draw::text::{clean, gpus};
 use crate::{Context, Exit, Failure};
 
 /// How long one call waits for news.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The same while something is taken back: that a step does not come back is no news of the change.
+const GLANCE: Duration = Duration::from_secs(1);
+/// A step that takes longer is shown with its time.
+const SLOW_MS: u64 = 3_000;
 
 /// Follows a change to its end. With a daemon for this command alone an interrupt takes it back. After
 /// `timeout` it is cancelled, which takes back what was done.
@@ -37,6 +42,9 @@ pub(crate) async fn to_the_end(
             }
             return Ok(view);
         }
+        if hangs(&view) {
+            return Err(stuck(context, &view, alone));
+        }
         let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
         if left.is_some_and(|left| left.is_zero()) && !cancelled {
             cancelled = true;
@@ -51,7 +59,8 @@ pub(crate) async fn to_the_end(
             view = heard(&view, answer)?;
             continue;
         }
-        let patience = left.filter(|_| !cancelled).map_or(PATIENCE, |left| left.min(PATIENCE));
+        let patience = if view.state == ChangeState::RollingBack { GLANCE } else { PATIENCE };
+        let patience = left.filter(|_| !cancelled).map_or(patience, |left| left.min(patience));
         let next = tokio::select! {
             next = client.change_after(view.id, view.revision, patience) => next,
             _ = tokio::signal::ctrl_c(), if !alone => return Err(left_alone(&view)),
@@ -77,6 +86,52 @@ fn heard(
             view.id
         ))
     })
+}
+
+/// Whether all that is left of a change is what does not come back from the driver.
+fn hangs(view: &ChangeView) -> bool {
+    let rests = |gpu: &GpuChangeView| {
+        gpu.late || matches!(gpu.state, GpuChangeState::Undone | GpuChangeState::Stands)
+    };
+    view.state == ChangeState::RollingBack
+        && view.gpus.iter().any(|gpu| gpu.late)
+        && view.gpus.iter().all(rests)
+}
+
+/// Why a change is not watched to its end: the driver may never answer.
+fn stuck(context: &Context, view: &ChangeView, alone: bool) -> Failure {
+    if context.output.is_watched() {
+        context.output.say_over("");
+    }
+    let mut report = view.error.as_deref().map_or_else(|| stage(view), clean);
+    for gpu in &view.gpus {
+        let name = gpu_name(gpu);
+        let line = match (gpu.late, &gpu.stands) {
+            (true, _) => format!(
+                "{name} is out of use until that call returns; then it is made as it was before"
+            ),
+            (false, Some(stands)) => clean(stands),
+            (false, None) => format!("{name} is as before"),
+        };
+        let _ = write!(report, "\n  {line}");
+    }
+    if view.units_stopped {
+        let _ = write!(report, "\n  {} stay stopped until then", view.units.join(", "));
+    }
+    let then = if alone {
+        "the next migctl that changes GPUs, or a daemon, takes back what is left"
+    } else {
+        "the daemon takes back what is left once the driver answers, or when it is started again"
+    };
+    Failure::new("E-STUCK", format!("{}: {report}", view.id)).hint(format!(
+        "{then}; `dmesg | grep -i nvrm` and `migctl doctor` look for causes, `migctl change {}` tells how it goes on",
+        view.id
+    ))
+}
+
+/// A GPU as people call it.
+fn gpu_name(gpu: &GpuChangeView) -> String {
+    gpu.index.map_or_else(|| gpu.gpu.to_string(), |index| format!("GPU {index}"))
 }
 
 fn left_alone(view: &ChangeView) -> Failure {
@@ -108,11 +163,9 @@ fn progress(view: &ChangeView) -> String {
         .fold((0, 0), |(done, total), gpu| (done + gpu.steps_done, total + gpu.steps_total));
     let now = view.gpus.iter().find_map(|gpu| {
         let step = gpu.step.as_ref()?;
-        Some(format!(
-            ", GPU {}: {}",
-            gpu.index.map_or_else(String::new, |i| i.to_string()),
-            clean(step)
-        ))
+        let span = gpu.step_ms.filter(|ms| *ms >= SLOW_MS);
+        let span = span.map_or_else(String::new, |ms| format!(" for {}", Millis::new(ms)));
+        Some(format!(", {}: {}{span}", gpu_name(gpu), clean(step)))
     });
     format!("{}, step {done} of {total}{}", stage(view), now.unwrap_or_default())
 }
@@ -137,9 +190,9 @@ pub(crate) fn stage(view: &ChangeView) -> String {
     format!("{} {words}", view.id)
 }
 
-fn waits(gpu: &api::GpuChangeView) -> Option<String> {
+fn waits(gpu: &GpuChangeView) -> Option<String> {
     let words = gpu.waits_for.as_ref()?;
-    let name = gpu.index.map_or_else(|| gpu.gpu.to_string(), |index| format!("GPU {index}"));
+    let name = gpu_name(gpu);
     Some(format!("{name} for {}", clean(words)))
 }
 
@@ -161,7 +214,6 @@ pub(crate) fn summary(view: &ChangeView, plan: &PlanDocument) -> String {
         .filter(|gpu| gpu.state == GpuChangeState::Done)
         .filter_map(|gpu| gpu.index)
         .collect();
-    let gpus = if done.len() == 1 { "GPU" } else { "GPUs" };
     let mut parts = Vec::new();
     if modes > 0 {
         parts.push(String::from("MIG mode set"));
@@ -180,7 +232,7 @@ pub(crate) fn summary(view: &ChangeView, plan: &PlanDocument) -> String {
     let time = view.ended_ms.map_or_else(String::new, |end| {
         format!(", {}", Millis::new(end.saturating_sub(view.began_ms)))
     });
-    format!("{gpus} {}: {}{time}", ranges(&done), parts.join(", "))
+    format!("{}: {}{time}", gpus(&done), parts.join(", "))
 }
 
 /// Why a change did not come to its end, with what stands.

@@ -2,15 +2,14 @@
 //!
 //! Must never change anything.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use broker::GpuSelector;
 use model::{GpuSnapshot, NodeSnapshot, Timestamp};
 
 use crate::draw::plan::Grids;
-use crate::{Context, Exit, Failure, connect};
+use crate::gpu_list::GpuList;
+use crate::{Context, Failure, connect};
 
 /// The most that a file may hold.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -50,27 +49,14 @@ impl Ground {
     /// # Errors
     /// [`Failure`] with exit code 3 for words that mean none.
     pub(crate) fn gpus(&self, text: &str) -> Result<Vec<&GpuSnapshot>, Failure> {
-        if text.trim().eq_ignore_ascii_case("all") {
-            return Ok(self.node.gpus.iter().filter(|gpu| gpu.geometry.is_some()).collect());
-        }
-        let mut meant: BTreeMap<u32, &GpuSnapshot> = BTreeMap::new();
-        for word in text.split(',') {
-            let selector: GpuSelector =
-                word.parse().map_err(|error| Failure::usage(format!("bad --gpu: {error}")))?;
-            let found: Vec<&GpuSnapshot> =
-                self.node.gpus.iter().filter(|gpu| selector.matches(gpu)).collect();
-            if found.is_empty() {
-                let there = self.node.gpus.len();
-                return Err(Failure::new(
-                    "E-GPU-UNKNOWN",
-                    format!("{word} is none of the {there} GPUs"),
-                )
-                .exit(Exit::Usage)
-                .hint("`migctl gpus` lists them"));
-            }
-            meant.extend(found.into_iter().map(|gpu| (gpu.index.get(), gpu)));
-        }
-        Ok(meant.into_values().collect())
+        let list: GpuList =
+            text.parse().map_err(|error| Failure::usage(format!("bad --gpu: {error}")))?;
+        let found = list.among(&self.node.gpus)?;
+        Ok(if list.is_all() {
+            found.into_iter().filter(|gpu| gpu.geometry.is_some()).collect()
+        } else {
+            found
+        })
     }
 
     /// The one GPU that is meant: the only one of the machine where nothing was said.
@@ -82,7 +68,7 @@ impl Ground {
             (Some(text), _) => self.gpus(text),
             (None, [only]) => Ok(vec![only]),
             (None, gpus) => Err(Failure::usage(format!(
-                "say on which of the {} GPUs: --gpu 0, --gpu 0,2 or --gpu all",
+                "say on which of the {} GPUs: --gpu 0, --gpu 0,2, --gpu 0-3 or --gpu all",
                 gpus.len()
             ))),
         }

@@ -179,7 +179,23 @@ fn shown(context: &Context, grids: &Grids, plan: &PlanDocument) -> Result<ExitCo
         context.output.line(&plan::lines(plan, grids, Page::current()).join("\n"))?;
     }
     let blocked = plan.is_blocked() && !plan.wait_idle;
-    Ok(if blocked { Exit::Busy.into() } else { ExitCode::SUCCESS })
+    Ok(if plan.is_for_never() {
+        Exit::Usage.into()
+    } else if blocked {
+        Exit::Busy.into()
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// A GPU can never hold what is wanted of it: waiting would be for nothing.
+fn never(plan: &PlanDocument) -> Failure {
+    let gpus = plan.gpus.iter().filter(|gpu| gpu.blocked.as_ref().is_some_and(|b| b.never));
+    let indices: Vec<u32> = gpus.map(|gpu| gpu.index).collect();
+    let gpus = crate::draw::text::gpus(&indices);
+    Failure::new("E-NEVER-FITS", format!("nothing was changed: {gpus} can never hold that"))
+        .exit(Exit::Usage)
+        .hint("`migctl profiles --placements` says what each board can hold")
 }
 
 async fn done(
@@ -192,10 +208,23 @@ async fn done(
     if args.dry_run {
         return shown(context, grids, plan);
     }
-    let drawn = plan::lines(plan, grids, Page::current()).join("\n");
+    let draw = || {
+        if !context.json() {
+            context.output.say(&plan::lines(plan, grids, Page::current()).join("\n"));
+        }
+    };
+    if plan.is_for_never() {
+        draw();
+        return Err(never(plan));
+    }
     if plan.is_blocked() && !plan.wait_idle {
-        context.output.say(&drawn);
-        return Err(Failure::new("E-BLOCKED", "nothing was changed: something is in the way")
+        draw();
+        let why = if plan.has_obstacles() {
+            "something is in the way"
+        } else {
+            "the GPU is not in a state for that, or it is not allowed"
+        };
+        return Err(Failure::new("E-BLOCKED", format!("nothing was changed: {why}"))
             .exit(Exit::Busy)
             .hint(blocked_hint(plan)));
     }
@@ -204,7 +233,7 @@ async fn done(
         return nothing(context, plan);
     }
     if !plan.is_nothing() {
-        context.output.say(&drawn);
+        draw();
     }
     agree::ask(context, plan, args.yes)?;
     let key = format!("migctl-{}-{}", std::process::id(), plan.made_at_ms);
@@ -251,6 +280,13 @@ fn blocked_hint(plan: &PlanDocument) -> String {
         let thing = blocked.by.iter().find(|thing| thing.lease.is_none())?;
         Some((gpu.index, thing.gpu_instance?))
     });
+    let held = blocked().find(|(_, blocked)| blocked.by.iter().any(|by| by.gpu_instance.is_none()));
+    if let Some((gpu, _)) = held {
+        return format!(
+            "`migctl why-busy {}` says who and what to do; --stop-clients stops the known services",
+            gpu.index
+        );
+    }
     match (off, idle) {
         (Some((gpu, _)), _) if gpu.desired != model::DesiredGpu::Sliced => {
             format!("`migctl mode enable --gpu {}` first", gpu.index)
@@ -267,11 +303,11 @@ fn nothing(context: &Context, plan: &PlanDocument) -> Result<ExitCode, Failure> 
         context.output.data(plan)?;
     } else {
         let indices: Vec<u32> = plan.gpus.iter().map(|gpu| gpu.index).collect();
-        let gpus = crate::draw::text::ranges(&indices);
+        let gpus = crate::draw::text::gpus(&indices);
         let line = match indices.len() {
             0 => String::from("nothing to do: no GPU is concerned"),
-            1 => format!("nothing to do: GPU {gpus} is as wanted"),
-            _ => format!("nothing to do: GPUs {gpus} are as wanted"),
+            1 => format!("nothing to do: {gpus} is as wanted"),
+            _ => format!("nothing to do: {gpus} are as wanted"),
         };
         context.output.line(&line)?;
     }

@@ -4,7 +4,7 @@
 
 use api::Severity::{Error, Info, Ok as Fine, Warn};
 use driver::Virtualization;
-use host::{HostRoot, bus, preflight};
+use host::{HostRoot, pci, preflight};
 use model::{Health, MigMode, MigState, catalog};
 
 use super::gather::{Driver, Evidence, Gpu};
@@ -154,7 +154,7 @@ fn mode(gpu: &Gpu, tree: &HostRoot) -> Findings {
 }
 
 fn resets(gpu: &Gpu, tree: &HostRoot) -> bool {
-    bus::resets(tree, gpu.seen.pci)
+    pci::resets(tree, gpu.seen.pci)
 }
 
 /// Whether a mode change here needs a reset; unknown counts as yes.
@@ -232,8 +232,8 @@ fn virtual_gpu(gpu: &Gpu) -> Findings {
 /// GPUs that NVIDIA's driver does not have, and those that virtual machines share.
 fn others_gpus(tree: &HostRoot) -> Findings {
     let mut findings = Findings::new();
-    for function in bus::gpus(tree) {
-        let pci = function.pci;
+    for function in pci::gpus(tree) {
+        let Some(pci) = function.address() else { continue };
         match function.driver.as_deref() {
             Some("nvidia") => {}
             Some(driver) if driver.starts_with("vfio") => findings.push(
@@ -253,7 +253,7 @@ fn others_gpus(tree: &HostRoot) -> Findings {
                     .mend("`dmesg | grep -i nvrm` says why"),
             ),
         }
-        if function.virtual_functions.is_some_and(|count| count > 0) || function.mediated {
+        if function.shares > 0 || function.mediated {
             findings.push(
                 finding("vgpu", Warn, format!("virtual machines share the GPU at {pci} (vGPU)"))
                     .mend("leave its layout to the hypervisor's tools"),

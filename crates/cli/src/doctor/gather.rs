@@ -4,7 +4,8 @@
 
 use std::path::PathBuf;
 
-use api::NodeView;
+use api::{ChangeView, NodeView};
+use daemon::Unfinished;
 use driver::{GpuExtras, Versions, Virtualization};
 use host::HostRoot;
 use model::{GpuSnapshot, Timestamp};
@@ -62,6 +63,10 @@ pub(crate) struct Evidence {
     pub(crate) own: HostRoot,
     pub(crate) uid: u32,
     pub(crate) daemon: Daemon,
+    /// Changes of layout and mode that are under way in it.
+    pub(crate) changes: Vec<ChangeView>,
+    /// What the last daemon left in the middle, where none runs.
+    pub(crate) unfinished: Vec<Unfinished>,
     pub(crate) house: House,
     /// What `nvidia-ctk --version` says.
     pub(crate) toolkit: Option<String>,
@@ -79,7 +84,11 @@ pub(crate) fn gather(context: &Context) -> Result<Evidence, Failure> {
         Machine::Real => None,
         Machine::Simulated(host) => Some(host.name),
     };
-    let daemon = daemon(context)?;
+    let (daemon, changes) = daemon(context)?;
+    let unfinished = match &daemon {
+        Daemon::Absent => crate::cut_off::found(context),
+        Daemon::Answers(_) | Daemon::Silent(_) => Vec::new(),
+    };
     let driver = driver(context);
     let mut unseen = Vec::new();
     let system = if simulated.is_some() {
@@ -102,6 +111,8 @@ pub(crate) fn gather(context: &Context) -> Result<Evidence, Failure> {
         own: HostRoot::real(),
         uid: context.uid(),
         daemon,
+        changes,
+        unfinished,
         driver,
         house: House {
             state_dir: places.state_dir().to_path_buf(),
@@ -113,18 +124,23 @@ pub(crate) fn gather(context: &Context) -> Result<Evidence, Failure> {
     })
 }
 
-fn daemon(context: &Context) -> Result<Daemon, Failure> {
+fn daemon(context: &Context) -> Result<(Daemon, Vec<ChangeView>), Failure> {
     let asked = connect::runtime()?.block_on(async {
         match connect::existing(context).await {
-            Ok(Some(client)) => client.node().await.map(Some).map_err(|error| chain(&error)),
+            Ok(Some(client)) => {
+                let view = client.node().await.map_err(|error| chain(&error))?;
+                let mut changes = client.changes().await.unwrap_or_default();
+                changes.retain(|change| !change.state.is_over());
+                Ok(Some((view, changes)))
+            }
             Ok(None) => Ok(None),
             Err(failure) => Err(failure.message),
         }
     });
     Ok(match asked {
-        Ok(Some(view)) => Daemon::Answers(Box::new(view)),
-        Ok(None) => Daemon::Absent,
-        Err(why) => Daemon::Silent(why),
+        Ok(Some((view, changes))) => (Daemon::Answers(Box::new(view)), changes),
+        Ok(None) => (Daemon::Absent, Vec::new()),
+        Err(why) => (Daemon::Silent(why), Vec::new()),
     })
 }
 
@@ -212,6 +228,8 @@ pub(crate) mod tests {
             own: root,
             uid: 0,
             daemon: Daemon::Absent,
+            changes: Vec::new(),
+            unfinished: Vec::new(),
             house: House {
                 socket: state_dir.join("run/migd.sock"),
                 admin_socket: state_dir.join("run/admin.sock"),

@@ -9,9 +9,11 @@ use std::path::Path;
 use api::FindingView;
 use api::Severity::{Error, Info, Ok as Fine, Warn};
 use host::preflight;
+use model::{GpuUuid, Millis};
 
 use super::gather::{Daemon, Evidence, House};
 use super::{Findings, More as _, finding};
+use crate::cut_off;
 
 /// Below this a journal may not grow for long; below that it may not grow at all.
 const LOW: u64 = 1 << 30;
@@ -19,6 +21,7 @@ const OUT: u64 = 64 << 20;
 
 pub(super) fn all(evidence: &Evidence) -> Findings {
     let mut findings = daemon(evidence);
+    findings.extend(changes(evidence));
     findings.extend(sockets(&evidence.house));
     findings.extend(state_folder(&evidence.house, evidence.uid));
     findings.push(room(&evidence.house.state_dir, preflight::room_at(&evidence.house.state_dir)));
@@ -54,6 +57,43 @@ fn daemon(evidence: &Evidence) -> Findings {
             findings
         }
     }
+}
+
+/// Changes that are under way, that do not come back from the driver, or that nobody goes on with.
+fn changes(evidence: &Evidence) -> Findings {
+    let mut findings = Findings::new();
+    for change in &evidence.changes {
+        let what = format!("{} ({})", change.id, change.words);
+        let mut late = change.gpus.iter().filter(|gpu| gpu.late).peekable();
+        if late.peek().is_none() {
+            findings.push(finding("change", Info, format!("{what} is under way")));
+        }
+        for gpu in late {
+            let name =
+                gpu.index.map_or_else(|| gpu.gpu.to_string(), |index| format!("GPU {index}"));
+            let step = gpu.step.as_deref().unwrap_or("a look");
+            let span = Millis::new(gpu.step_ms.unwrap_or_default());
+            let words = format!(
+                "{what}: \"{step}\" on {name} has not come back from the driver for {span}; the GPU is out of use"
+            );
+            let mend = "`dmesg | grep -i nvrm` for an Xid; if it never returns, restart the daemon, and if \
+                        that does not help, reboot";
+            let found = finding("change", Error, words).mend(mend);
+            findings.push(match gpu.index {
+                Some(index) => found.on(index),
+                None => found,
+            });
+        }
+    }
+    let seen = evidence.driver.as_ref().map(|driver| driver.gpus.as_slice()).unwrap_or_default();
+    let index =
+        |uuid: &GpuUuid| Some(seen.iter().find(|gpu| gpu.seen.uuid == *uuid)?.seen.index.get());
+    for one in &evidence.unfinished {
+        let severity = if cut_off::is_half_done(one) { Error } else { Warn };
+        let found = finding("cut-off", severity, cut_off::words(one, index));
+        findings.push(found.mend(format!("`{}`, or start the daemon", cut_off::MEND)));
+    }
+    findings
 }
 
 /// The socket of administrators is root's, or its owner's, alone.
@@ -162,6 +202,41 @@ mod tests {
         view.warnings.push("a journal was set aside".into());
         evidence.daemon = Daemon::Answers(Box::new(view));
         assert_eq!(severity(&all(&evidence), "daemon-warning"), Warn);
+    }
+
+    #[test]
+    fn a_change_that_was_cut_off_or_hangs_is_an_error() {
+        let (_folder, mut evidence) = machine(&[], vec![]);
+        let one = |gpus: &[&str]| daemon::Unfinished {
+            change: Some("C2".parse().unwrap()),
+            asked: "create 1g".to_owned(),
+            gpus: gpus.iter().map(|gpu| GpuUuid::new(*gpu)).collect(),
+            units: Vec::new(),
+        };
+        evidence.unfinished = vec![one(&[])];
+        assert_eq!(severity(&all(&evidence), "cut-off"), Warn);
+        evidence.unfinished = vec![one(&["GPU-a"])];
+        assert_eq!(severity(&all(&evidence), "cut-off"), Error);
+        let change = |late: bool| {
+            let gpu = serde_json::json!({
+                "gpu": "GPU-a", "index": 0, "state": "running", "steps_done": 0, "steps_total": 1,
+                "step": "create 1g.5gb at 0:1", "step_ms": 61_000, "late": late,
+                "waits_for": null, "stands": null,
+            });
+            serde_json::from_value::<api::ChangeView>(serde_json::json!({
+                "id": "C2", "words": "create 1g", "by": "root", "state": "running",
+                "wait_idle": false, "began_ms": 0, "ended_ms": null, "gpus": [gpu], "units": [],
+                "units_stopped": false, "error": null, "report": [], "revision": 1,
+            }))
+            .unwrap()
+        };
+        evidence.changes = vec![change(false)];
+        assert_eq!(severity(&all(&evidence), "change"), Info);
+        evidence.changes = vec![change(true)];
+        let findings = all(&evidence);
+        assert_eq!(severity(&findings, "change"), Error);
+        let found = findings.iter().find(|found| found.id == "change").unwrap();
+        assert!(found.evidence.contains("on GPU 0 has not come back from the driver for 1m01s"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use clap::builder::styling::Style;
 use model::{GpuUuid, Millis};
 
 use crate::draw::layout::{Block, row};
-use crate::draw::text::{clean, paragraph, ranges};
+use crate::draw::text::{clean, gpus, paragraph};
 use crate::draw::{ALARM, FAINT, FOREIGN, HEADING, LEASED, MOVING, Page};
 use crate::output::styled;
 
@@ -22,22 +22,37 @@ pub(crate) fn lines(plan: &PlanDocument, grids: &Grids, page: Page) -> Vec<Strin
     let mut lines = vec![styled(HEADING, &format!("plan: {}", clean(&plan.words)))];
     let (same, changed): (Vec<&GpuPlan>, Vec<&GpuPlan>) =
         plan.gpus.iter().partition(|gpu| gpu.steps.is_empty() && gpu.blocked.is_none());
+    let mut alike: Vec<(Vec<&GpuPlan>, Vec<String>)> = Vec::new();
     for gpu in &changed {
+        let body = one(gpu, grids.get(&gpu.gpu).copied().unwrap_or_default(), page);
+        let same = |(gpus, known): &&mut (Vec<&GpuPlan>, Vec<String>)| {
+            gpus[0].name == gpu.name && nameless(gpus[0], known) == nameless(gpu, &body)
+        };
+        match alike.iter_mut().find(same) {
+            Some((gpus, _)) => gpus.push(gpu),
+            None => alike.push((vec![gpu], body)),
+        }
+    }
+    for (of, body) in alike {
+        let indices: Vec<u32> = of.iter().map(|gpu| gpu.index).collect();
+        let each = if of.len() > 1 { ", each" } else { "" };
+        let heading = format!("{}{each}  {}", gpus(&indices), clean(&of[0].name));
         lines.push(String::new());
-        lines.extend(one(gpu, grids.get(&gpu.gpu).copied().unwrap_or_default(), page));
+        lines.push(styled(HEADING, &heading));
+        lines.extend(if of.len() > 1 { nameless(of[0], &body) } else { body });
     }
     if !same.is_empty() {
         let indices: Vec<u32> = same.iter().map(|gpu| gpu.index).collect();
-        let (gpus, are) = if indices.len() == 1 { ("GPU", "is") } else { ("GPUs", "are") };
+        let are = if indices.len() == 1 { "is" } else { "are" };
         lines.push(String::new());
-        lines.push(format!("{gpus} {} {are} as wanted", ranges(&indices)));
+        lines.push(format!("{} {are} as wanted", gpus(&indices)));
     }
     lines.extend(foot(plan, &changed, page));
     lines
 }
 
 fn one(gpu: &GpuPlan, grid: usize, page: Page) -> Vec<String> {
-    let mut lines = vec![styled(HEADING, &format!("GPU {}  {}", gpu.index, clean(&gpu.name)))];
+    let mut lines = Vec::new();
     if let Some(blocked) = &gpu.blocked {
         lines.extend(in_the_way(blocked, page));
         lines.extend(parts("stays", LEASED, &gpu.stays));
@@ -63,6 +78,22 @@ fn one(gpu: &GpuPlan, grid: usize, page: Page) -> Vec<String> {
         lines.extend(paragraph(&clean(note), page.width, "  note: ", "        "));
     }
     lines
+}
+
+/// Lines about a GPU as they are for any other like it.
+fn nameless(gpu: &GpuPlan, lines: &[String]) -> Vec<String> {
+    let name = format!("GPU {}", gpu.index);
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
+    let without = |line: &String| {
+        let mut parts = line.split(name.as_str());
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            text.push_str(if ends(part) { "the GPU" } else { &name });
+            text.push_str(part);
+        }
+        text
+    };
+    lines.iter().map(without).collect()
 }
 
 /// A part that stays, with what it has inside now.
@@ -156,14 +187,13 @@ fn foot(plan: &PlanDocument, changed: &[&GpuPlan], page: Page) -> Vec<String> {
         let how = if plan.measured { "as such steps took here" } else { "by rule of thumb" };
         lines.push(format!("takes about {} ({how})", Millis::new(plan.estimate_ms)));
     }
-    if !blocked.is_empty() && plan.wait_idle {
-        let gpus = if blocked.len() == 1 { "GPU" } else { "GPUs" };
-        lines.push(format!("{gpus} {} will be changed as soon as possible", ranges(&blocked)));
-    }
-    if !blocked.is_empty() && !plan.wait_idle {
-        let gpus = if blocked.len() == 1 { "GPU" } else { "GPUs" };
-        let words =
-            format!("cannot be done now: something is in the way on {gpus} {}", ranges(&blocked));
+    if plan.is_for_never() {
+        lines.push(styled(ALARM, "cannot be done, now or later"));
+    } else if !blocked.is_empty() && plan.wait_idle {
+        lines.push(format!("{} will be changed as soon as possible", gpus(&blocked)));
+    } else if !blocked.is_empty() {
+        let why = if plan.has_obstacles() { "something is in the way" } else { "as said above" };
+        let words = format!("cannot be done now: {why} on {}", gpus(&blocked));
         lines.push(styled(ALARM, &words));
     }
     if !lines.is_empty() {
@@ -185,6 +215,42 @@ mod tests {
             computes: computes.iter().map(ToString::to_string).collect(),
             computes_before: None,
             note: None,
+        }
+    }
+
+    fn gpu(index: u32, words: &[&str]) -> GpuPlan {
+        let plan = serde_json::json!({
+            "gpu": format!("GPU-{index}"), "index": index, "name": "NVIDIA A30",
+            "desired": "sliced",
+            "before": {"mig": "unsupported", "instances": []},
+            "steps": [{"reset_gpu": {"gpu": format!("GPU-{index}")}}],
+            "words": words, "stays": [], "goes": [], "comes": [], "notes": [], "blocked": null,
+            "estimate_ms": 0,
+        });
+        serde_json::from_value(plan).unwrap()
+    }
+
+    #[test]
+    fn gpus_alike_are_drawn_once() {
+        let gpus: Vec<GpuPlan> = (0..12).map(|index| gpu(index, &["reset the GPU"])).collect();
+        let mut gpus = gpus;
+        gpus[3] = gpu(3, &["disable MIG"]);
+        gpus[1] = gpu(1, &["GPU 1 is reset", "GPU 11 is not"]);
+        gpus[2] = gpu(2, &["GPU 2 is reset", "GPU 11 is not"]);
+        let plan = serde_json::json!({
+            "format": 1, "made_at_ms": 0, "words": "w", "gpus": gpus, "units": [],
+            "machine": {"host": "h", "simulated": null, "driver": "1"},
+            "allow": {"reset": true}, "wait_idle": false, "estimate_ms": 1, "measured": false,
+        });
+        let plan: PlanDocument = serde_json::from_value(plan).unwrap();
+        let text = lines(&plan, &Grids::new(), Page::current()).join("\n");
+        let text = anstream::adapter::strip_str(&text).to_string();
+        for expected in [
+            "GPUs 0,4-11, each  NVIDIA A30\n   1. reset the GPU\n",
+            "GPUs 1-2, each  NVIDIA A30\n   1. the GPU is reset\n   2. GPU 11 is not\n",
+            "GPU 3  NVIDIA A30\n   1. disable MIG\n",
+        ] {
+            assert!(text.contains(expected), "{text}");
         }
     }
 

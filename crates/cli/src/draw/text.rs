@@ -139,6 +139,12 @@ pub(crate) fn ranges(numbers: &[u32]) -> String {
     text
 }
 
+/// `GPU 3`, or `GPUs 0-3,7`.
+pub(crate) fn gpus(indices: &[u32]) -> String {
+    let noun = if indices.len() == 1 { "GPU" } else { "GPUs" };
+    format!("{noun} {}", ranges(indices))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use api::{ChangeState, ChangeView};
 use clap::Args;
 use jiff::tz::TimeZone;
-use model::ChangeId;
+use model::{ChangeId, Millis};
 
-use crate::changing::follow;
+use crate::changing::{Door, follow};
 use crate::draw::table::{Side, Table};
 use crate::draw::text::clean;
 use crate::draw::time::moment;
@@ -25,7 +25,8 @@ use crate::{Context, Failure, connect};
     after_help = "Examples:\n  \
         migctl change\n  \
         migctl change C3\n  \
-        migctl change C3 --cancel"
+        migctl change C3 --cancel\n  \
+        migctl change --settle"
 )]
 pub(crate) struct ChangeVerbArgs {
     /// Which one (C3)
@@ -37,11 +38,21 @@ pub(crate) struct ChangeVerbArgs {
     /// Watch it to its end
     #[arg(long, requires = "change")]
     wait: bool,
+    /// Where no daemon runs: take back what was cut off with the last one
+    #[arg(long, conflicts_with = "change")]
+    settle: bool,
 }
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &ChangeVerbArgs) -> Result<ExitCode, Failure> {
     connect::runtime()?.block_on(async {
+        if args.settle {
+            let door = Door::open(context, true).await?;
+            let changes = door.client().changes().await;
+            let changes = changes.map_err(|error| Failure::of_client("cannot tell", &error));
+            door.close().await;
+            return list(context, &changes?);
+        }
         let client = connect::required(context).await?;
         let failed = |error| Failure::of_client("cannot do that", &error);
         let Some(id) = args.change else {
@@ -129,6 +140,10 @@ fn one(view: &ChangeView) -> Vec<String> {
             if let Some(words) = words {
                 let _ = write!(line, "; {what} {}", clean(words));
             }
+        }
+        if gpu.late {
+            let span = Millis::new(gpu.step_ms.unwrap_or_default());
+            let _ = write!(line, ", which has not come back from the driver for {span}");
         }
         lines.push(line);
     }

@@ -16,12 +16,13 @@ use crate::{Context, Failure};
 #[derive(Debug, Args)]
 #[command(
     about = "Write the GPUs' layouts as a file",
-    long_about = "Writes the layouts of the GPUs as a file that `migctl apply` reads, and in the \
-                  default format nvidia-mig-parted, too. That one counts by profile; migd's own keeps \
-                  every place, compute instances and empty GPU instances.",
+    long_about = "Writes the layouts of the GPUs as a file that `migctl apply` reads, and, in the \
+                  format it takes by default, nvidia-mig-parted, too. That one counts by profile; \
+                  migd's own keeps every place, compute instances and empty GPU instances, and is \
+                  taken where mig-parted's cannot say all that stands.",
     after_help = "Examples:\n  \
         migctl export > now.yaml\n  \
-        migctl export --schema migd -f now.yaml -l night"
+        migctl export --schema migd --output-file now.yaml -l night"
 )]
 pub(crate) struct ExportArgs {
     /// How
@@ -35,7 +36,7 @@ pub(crate) struct ExportArgs {
 /// Options of verbs that write a file of layouts.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MadeArgs {
-    /// Whose format [default: mig-parted's; of convert, the other one]
+    /// Whose format [default: mig-parted's, of export ours where that cannot say all; of convert, the other one]
     #[arg(long, value_name = "WHOSE")]
     pub(crate) schema: Option<Whose>,
     /// yaml or json [default: yaml] (also: MIG_PARTED_OUTPUT_FORMAT)
@@ -78,8 +79,31 @@ pub(crate) fn run(context: &Context, args: &ExportArgs) -> Result<ExitCode, Fail
     let ground = Ground::read(context)?;
     let label = args.config_label.clone().or_else(|| inherited::text("MIG_PARTED_CONFIG_LABEL"));
     let label = label.as_deref().unwrap_or("current");
-    let made = export(&ground.node, label, args.made.schema.unwrap_or(Whose::MigParted).into());
+    let of = |whose: Whose| export(&ground.node, label, whose.into());
+    let made = match args.made.schema {
+        Some(whose) => of(whose),
+        None => whole(context, of(Whose::MigParted), || of(Whose::Migd)),
+    };
     written(context, &args.made, &made)
+}
+
+/// What says all that stands: in mig-parted's format if that can, else in ours. A file that leaves an
+/// instance out takes it away where it is applied.
+fn whole(context: &Context, theirs: Made, ours: impl FnOnce() -> Made) -> Made {
+    if theirs.notes.is_empty() {
+        return theirs;
+    }
+    let ours = ours();
+    if ours.notes.len() >= theirs.notes.len() {
+        return theirs;
+    }
+    for note in theirs.notes.iter().filter(|note| !ours.notes.contains(note)) {
+        context.output.warn(&format!("migctl: {note}"));
+    }
+    context.output.warn(
+        "migctl: so this is in migd's own format; --schema mig-parted writes what that format can say",
+    );
+    ours
 }
 
 /// Writes a document where it shall be, and says what it cannot say.

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use model::Millis;
 
 use crate::draw::text::clean;
-use crate::session::wish::gpu_text;
+use crate::gpu_list::GpuList;
 use crate::{Context, Exit, Failure, connect};
 
 /// Between two looks at a GPU that is being emptied.
@@ -21,7 +21,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
 #[command(
     about = "Take GPUs out of use, empty them, put them back; hand fixed ones back",
     long_about = "Takes GPUs out of use for new leases, has them emptied, and puts them back. For \
-                  administrators. A GPU is named by its index, UUID or PCI address.",
+                  administrators. GPUs are named by index (0, 0,2, 0-3), UUID, PCI address or model; \
+                  all means every one. With several, --json prints a list.",
     after_help = "Examples:\n  \
         migctl gpu cordon 3 --why \"fan is loud\"\n  \
         migctl gpu drain 3 --why \"memory swap\" --wait\n  \
@@ -40,8 +41,8 @@ enum GpuVerb {
     /// No new lease goes to the GPU; what runs there stays
     Cordon {
         /// The GPU: index, UUID or PCI address
-        #[arg(value_name = "GPU", value_parser = gpu_text)]
-        gpu: String,
+        #[arg(value_name = "GPU")]
+        gpu: GpuList,
         /// Why, for whoever looks
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
@@ -52,8 +53,8 @@ enum GpuVerb {
     /// are waited for. Nobody is killed who did not agree to it.
     Drain {
         /// The GPU: index, UUID or PCI address
-        #[arg(value_name = "GPU", value_parser = gpu_text)]
-        gpu: String,
+        #[arg(value_name = "GPU")]
+        gpu: GpuList,
         /// Why, for whoever looks
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
@@ -70,14 +71,14 @@ enum GpuVerb {
     /// hand since stays.
     Auto {
         /// The GPU: index, UUID or PCI address
-        #[arg(value_name = "GPU", value_parser = gpu_text)]
-        gpu: String,
+        #[arg(value_name = "GPU")]
+        gpu: GpuList,
     },
     /// The GPU is back in use
     Uncordon {
         /// The GPU: index, UUID or PCI address
-        #[arg(value_name = "GPU", value_parser = gpu_text)]
-        gpu: String,
+        #[arg(value_name = "GPU")]
+        gpu: GpuList,
     },
 }
 
@@ -85,37 +86,49 @@ enum GpuVerb {
 pub(crate) fn run(context: &Context, args: GpuArgs) -> Result<ExitCode, Failure> {
     connect::runtime()?.block_on(async {
         let client = connect::required(context).await?;
-        let view = match args.verb {
-            GpuVerb::Cordon { gpu, why } => client.cordon(&gpu, false, why).await,
-            GpuVerb::Uncordon { gpu } => client.uncordon(&gpu).await,
-            GpuVerb::Auto { gpu } => {
-                let view = client.hand_back(&gpu).await;
-                let view = view.map_err(|error| Failure::of_client("cannot do that", &error))?;
-                if context.json() {
-                    context.output.data(&view)?;
-                } else {
-                    context.output.line(&format!("GPU {} is migd's to cut again", view.index))?;
-                }
-                return Ok(ExitCode::SUCCESS);
-            }
-            GpuVerb::Drain { gpu, why, wait, max_wait } => {
-                let view = client.cordon(&gpu, true, why).await;
-                match view {
-                    Ok(view) if wait => return emptied(context, &client, view, max_wait).await,
-                    other => other,
-                }
-            }
+        let failed = |error| Failure::of_client("cannot do that", &error);
+        let list = match &args.verb {
+            GpuVerb::Cordon { gpu, .. }
+            | GpuVerb::Uncordon { gpu }
+            | GpuVerb::Auto { gpu }
+            | GpuVerb::Drain { gpu, .. } => gpu,
         };
-        let view = view.map_err(|error| Failure::of_client("cannot do that", &error))?;
-        tell(context, &view)
+        let node = client.node().await.map_err(failed)?;
+        let meant = list.among(&node.gpus)?;
+        let mut views = Vec::new();
+        for gpu in meant {
+            let gpu = gpu.uuid.as_str();
+            let view = match &args.verb {
+                GpuVerb::Cordon { why, .. } => client.cordon(gpu, false, why.clone()).await,
+                GpuVerb::Uncordon { .. } => client.uncordon(gpu).await,
+                GpuVerb::Auto { .. } => client.hand_back(gpu).await,
+                GpuVerb::Drain { why, .. } => client.cordon(gpu, true, why.clone()).await,
+            };
+            views.push(view.map_err(failed)?);
+        }
+        if let GpuVerb::Drain { wait: true, max_wait, .. } = args.verb {
+            let begun = tokio::time::Instant::now();
+            for view in &mut views {
+                *view = emptied(context, &client, view.clone(), max_wait, begun).await?;
+            }
+        }
+        tell(context, &views, matches!(args.verb, GpuVerb::Auto { .. }))
     })
 }
 
-fn tell(context: &Context, view: &GpuView) -> Result<ExitCode, Failure> {
-    if context.json() {
-        context.output.data(view)?;
-    } else {
-        context.output.line(&words(view))?;
+fn tell(context: &Context, views: &[GpuView], handed_back: bool) -> Result<ExitCode, Failure> {
+    match views {
+        [only] if context.json() => context.output.data(only)?,
+        _ if context.json() => context.output.data(views)?,
+        _ => {
+            for view in views {
+                context.output.line(&if handed_back {
+                    format!("GPU {} is migd's to cut again", view.index)
+                } else {
+                    words(view)
+                })?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -140,14 +153,14 @@ fn words(view: &GpuView) -> String {
     }
 }
 
-/// Waits until nothing of migd's is left on a GPU.
+/// Waits until nothing of migd's is left on a GPU; `max_wait` counts from `begun`.
 async fn emptied(
     context: &Context,
     client: &Client,
     mut view: GpuView,
     max_wait: Option<Millis>,
-) -> Result<ExitCode, Failure> {
-    let begun = tokio::time::Instant::now();
+    begun: tokio::time::Instant,
+) -> Result<GpuView, Failure> {
     let mut told = String::new();
     while !view.cordon.as_ref().is_some_and(|cordon| cordon.drained) {
         let now = words(&view);
@@ -173,5 +186,5 @@ async fn emptied(
         view = found
             .ok_or_else(|| Failure::new("E-GPU-UNKNOWN", format!("GPU {} is gone", view.index)))?;
     }
-    tell(context, &view)
+    Ok(view)
 }

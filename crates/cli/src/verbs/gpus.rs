@@ -12,8 +12,8 @@ use model::{GpuSnapshot, Timestamp};
 use crate::draw::table::{Side, Table};
 use crate::draw::text::{clean, mib};
 use crate::draw::{FAINT, Page};
+use crate::gpu_list::GpuList;
 use crate::output::styled;
-use crate::session::wish::gpu_text;
 use crate::{Context, Failure, connect};
 
 /// Options of `gpus`.
@@ -29,15 +29,15 @@ use crate::{Context, Failure, connect};
         migctl --simulate hgx-h200 gpus --json"
 )]
 pub(crate) struct GpusArgs {
-    /// Only these GPUs (index, UUID, PCI address or model)
-    #[arg(long, value_name = "SEL", value_parser = gpu_text)]
-    pub(crate) gpu: Option<String>,
+    /// Only these GPUs: 0, 0,2, 0-3, a UUID, PCI address or model
+    #[arg(long, value_name = "SEL")]
+    pub(crate) gpu: Option<GpuList>,
 }
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &GpusArgs) -> Result<ExitCode, Failure> {
     let view = read(context)?;
-    let gpus = super::status::select(&view, args.gpu.as_deref())?;
+    let gpus = GpuList::chosen(args.gpu.as_ref(), &view.gpus)?;
     if context.json() {
         let known = if context.url().is_some() { Vec::new() } else { asked(context)? };
         let rows: Vec<GpuRowView> = gpus.iter().map(|gpu| row(&view, gpu, &known)).collect();

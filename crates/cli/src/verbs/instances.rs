@@ -14,16 +14,16 @@ use host::nodes::{InstancePath, node};
 use host::processes::{Arguments, describe};
 use host::{HostRoot, Users};
 use model::{
-    ComputeInstance, GpuInstance, GpuInstanceProfile, GpuProcess, GpuSnapshot, MemoryMib,
+    ComputeInstance, GpuInstance, GpuInstanceProfile, GpuProcess, GpuSnapshot, GpuUuid, MemoryMib,
     Placement, Timestamp,
 };
 
 use crate::draw::table::{Side, Table};
 use crate::draw::text::{clean, mib, paragraph};
 use crate::draw::{FAINT, HEADING, Page};
+use crate::gpu_list::GpuList;
 use crate::output::styled;
-use crate::session::wish::gpu_text;
-use crate::{Context, Failure, connect};
+use crate::{Context, Failure, connect, cut_off};
 
 /// Options of `instances`.
 #[derive(Debug, Args)]
@@ -38,9 +38,9 @@ use crate::{Context, Failure, connect};
         migctl instances --gpu 0 --json | jq '.[].instances[] | select(.compute_instances == [])'"
 )]
 pub(crate) struct InstancesArgs {
-    /// Only these GPUs (index, UUID, PCI address or model)
-    #[arg(long, value_name = "SEL", value_parser = gpu_text)]
-    pub(crate) gpu: Option<String>,
+    /// Only these GPUs: 0, 0,2, 0-3, a UUID, PCI address or model
+    #[arg(long, value_name = "SEL")]
+    pub(crate) gpu: Option<GpuList>,
 }
 
 /// Runs the verb.
@@ -53,15 +53,22 @@ pub(crate) fn run(context: &Context, args: &InstancesArgs) -> Result<ExitCode, F
         driver.snapshot(Timestamp::default()).map_err(|error| Failure::of_driver(what, &error))?;
     let root = context.places()?.host_root();
     let reader = Reader { root: &root, users: Users::load(), known: known.as_ref() };
-    let chosen = super::profiles::chosen(&snapshot.gpus, args.gpu.as_deref())?;
+    let chosen = GpuList::chosen(args.gpu.as_ref(), &snapshot.gpus)?;
     let gpus: Vec<GpuInstancesView> = chosen.into_iter().map(|gpu| reader.gpu(gpu)).collect();
     if context.json() {
         context.output.data(&gpus)?;
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        context.output.line(&lines(&gpus, Page::current()).join("\n"))?;
     }
-    context.output.line(&lines(&gpus, Page::current()).join("\n"))?;
     if known.is_none() {
-        context.output.say("migctl: no daemon runs; leases are not known");
+        let index =
+            |uuid: &GpuUuid| Some(snapshot.gpus.iter().find(|gpu| gpu.uuid == *uuid)?.index.get());
+        for sentence in cut_off::sentences(context, index) {
+            context.output.warn(&format!("migctl: {sentence}"));
+        }
+        if !context.json() {
+            context.output.say("migctl: no daemon runs; leases are not known");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

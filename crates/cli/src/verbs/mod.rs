@@ -7,6 +7,7 @@ pub(crate) mod advise;
 pub(crate) mod apply;
 pub(crate) mod assert;
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod book;
 pub(crate) mod cancel;
 pub(crate) mod change;
@@ -27,6 +28,7 @@ pub(crate) mod gpus;
 pub(crate) mod held;
 pub(crate) mod history;
 pub(crate) mod instances;
+pub(crate) mod lab;
 pub(crate) mod lease;
 pub(crate) mod man;
 pub(crate) mod mode;
@@ -38,6 +40,7 @@ pub(crate) mod release;
 pub(crate) mod renew;
 pub(crate) mod run;
 pub(crate) mod shell;
+pub(crate) mod size;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod topo;
@@ -86,6 +89,9 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Why(args) => why::run(context, &args),
         Command::WhyBusy(args) => why_busy::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
+        Command::Size(args) => size::run(context, &args),
+        Command::Bench(args) => bench::run(context, &args),
+        Command::BenchSlice(args) => bench::on_slice(context, &args),
         Command::Explain(args) => explain::run(context, &args),
         Command::Advise(args) => advise::run(context, &args),
         Command::Events(args) => events::run(context, &args),
@@ -97,6 +103,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Daemon(args) => daemon::run(context, &args),
         Command::Config(args) => config::run(context, &args),
         Command::Uninstall(args) => uninstall::run(context, &args),
+        Command::Lab(args) => lab::run(context, args),
         Command::Sim(args) => crate::sim::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
         Command::Held(args) => held::run(context, &args),

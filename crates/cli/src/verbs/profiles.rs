@@ -14,8 +14,8 @@ use model::{
 use crate::draw::table::{Side, Table};
 use crate::draw::text::{clean, ranges};
 use crate::draw::{FAINT, HEADING};
+use crate::gpu_list::GpuList;
 use crate::output::styled;
-use crate::session::wish::gpu_text;
 use crate::{Context, Failure, connect};
 
 /// Options of `profiles`.
@@ -32,9 +32,9 @@ use crate::{Context, Failure, connect};
         migctl --simulate a30x4 profiles --gpu 0 --json"
 )]
 pub(crate) struct ProfilesArgs {
-    /// Only the boards of these GPUs (index, UUID, PCI address or model)
-    #[arg(long, value_name = "SEL", value_parser = gpu_text)]
-    pub(crate) gpu: Option<String>,
+    /// Only the boards of these GPUs: 0, 0,2, 0-3, a UUID, PCI address or model
+    #[arg(long, value_name = "SEL")]
+    pub(crate) gpu: Option<GpuList>,
     /// Show where each profile may lie on the placement grid
     #[arg(long)]
     pub(crate) placements: bool,
@@ -53,7 +53,7 @@ pub(crate) fn run(context: &Context, args: &ProfilesArgs) -> Result<ExitCode, Fa
     let driver = daemon::open_driver(&source).map_err(|error| super::of_daemon(what, &error))?;
     let snapshot =
         driver.snapshot(Timestamp::default()).map_err(|error| Failure::of_driver(what, &error))?;
-    let gpus = chosen(&snapshot.gpus, args.gpu.as_deref())?;
+    let gpus = GpuList::chosen(args.gpu.as_ref(), &snapshot.gpus)?;
     let boards = boards(&gpus, |gpu, profile| driver_says_free(&driver, gpu, profile));
     if context.json() {
         context.output.data(&boards)?;
@@ -79,22 +79,6 @@ fn driver_says_free(driver: &Driver, gpu: &GpuSnapshot, of: &GpuInstanceProfile)
         return None;
     }
     driver.remaining_capacity(&gpu.uuid, of.id).ok()
-}
-
-pub(super) fn chosen<'s>(
-    gpus: &'s [GpuSnapshot],
-    selector: Option<&str>,
-) -> Result<Vec<&'s GpuSnapshot>, Failure> {
-    let Some(text) = selector else { return Ok(gpus.iter().collect()) };
-    let selector: broker::GpuSelector = text
-        .parse()
-        .map_err(|error: broker::request::GpuSelectorError| Failure::usage(error.to_string()))?;
-    let found: Vec<&GpuSnapshot> = gpus.iter().filter(|gpu| selector.matches(gpu)).collect();
-    if found.is_empty() {
-        return Err(Failure::usage(format!("{text} matches none of the {} GPUs", gpus.len()))
-            .hint("list them with `migctl gpus`"));
-    }
-    Ok(found)
 }
 
 fn boards(

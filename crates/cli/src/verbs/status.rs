@@ -4,12 +4,13 @@
 
 use std::process::ExitCode;
 
-use api::{GpuView, NodeView};
+use api::NodeView;
 use clap::Args;
+use model::GpuUuid;
 
 use crate::draw::{Page, node};
-use crate::session::wish::gpu_text;
-use crate::{Context, Failure, connect};
+use crate::gpu_list::GpuList;
+use crate::{Context, Failure, connect, cut_off};
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -23,15 +24,15 @@ use crate::{Context, Failure, connect};
         migctl status --gpu 0 --json | jq '.gpus[].instances'"
 )]
 pub(crate) struct StatusArgs {
-    /// Only these GPUs (index, UUID, PCI address or model)
-    #[arg(long, value_name = "SEL", value_parser = gpu_text)]
-    pub(crate) gpu: Option<String>,
+    /// Only these GPUs: 0, 0,2, 0-3, a UUID, PCI address or model
+    #[arg(long, value_name = "SEL")]
+    pub(crate) gpu: Option<GpuList>,
 }
 
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &StatusArgs) -> Result<ExitCode, Failure> {
     let view = read(context)?;
-    let gpus = select(&view, args.gpu.as_deref())?;
+    let gpus = GpuList::chosen(args.gpu.as_ref(), &view.gpus)?;
     if context.json() {
         let mut chosen = view.clone();
         chosen.gpus = gpus.into_iter().cloned().collect();
@@ -51,8 +52,12 @@ pub(crate) fn read(context: &Context) -> Result<NodeView, Failure> {
     if let Some(view) = known(context)? {
         return Ok(view);
     }
-    let view = daemon::view_without_daemon(&connect::gpus(context)?)
+    let mut view = daemon::view_without_daemon(&connect::gpus(context)?)
         .map_err(|error| super::of_daemon("cannot read the GPUs", &error))?;
+    let gpus = &view.gpus;
+    let index = |uuid: &GpuUuid| Some(gpus.iter().find(|gpu| gpu.uuid == *uuid)?.index);
+    let cut_off = cut_off::sentences(context, index);
+    view.warnings.extend(cut_off);
     context.output.say("migctl: no daemon runs; this is what the driver tells, without leases");
     Ok(view)
 }
@@ -72,31 +77,4 @@ pub(crate) fn known(context: &Context) -> Result<Option<NodeView>, Failure> {
             None => Ok(None),
         }
     })
-}
-
-/// The GPUs that `selector` means, all of them without one.
-///
-/// # Errors
-/// [`Failure`] with exit code 3 when it means none.
-pub(crate) fn select<'v>(
-    view: &'v NodeView,
-    selector: Option<&str>,
-) -> Result<Vec<&'v GpuView>, Failure> {
-    use broker::GpuSelector;
-    let Some(text) = selector else { return Ok(view.gpus.iter().collect()) };
-    let selector: GpuSelector =
-        text.parse().map_err(|error| Failure::usage(format!("bad --gpu: {error}")))?;
-    let is_meant = |gpu: &&GpuView| match &selector {
-        GpuSelector::Any => true,
-        GpuSelector::Index(index) => gpu.index == *index,
-        GpuSelector::Uuid(prefix) => gpu.uuid.as_str().to_ascii_lowercase().starts_with(prefix),
-        GpuSelector::Pci(address) => gpu.pci.parse() == Ok(*address),
-        GpuSelector::Model(part) => gpu.name.to_ascii_lowercase().contains(part),
-    };
-    let gpus: Vec<&GpuView> = view.gpus.iter().filter(is_meant).collect();
-    if gpus.is_empty() {
-        return Err(Failure::usage(format!("{text} matches none of the {} GPUs", view.gpus.len()))
-            .hint("list them with `migctl gpus`"));
-    }
-    Ok(gpus)
 }

@@ -12,6 +12,7 @@ use model::{ComputeInstanceId, GpuInstanceId, LeaseId, PciAddress};
 
 use crate::draw::text::{clean, mib, paragraph};
 use crate::draw::{FAINT, HEADING, Page};
+use crate::gpu_list::GpuList;
 use crate::output::styled;
 use crate::{Context, Failure, connect};
 
@@ -34,7 +35,7 @@ use crate::{Context, Failure, connect};
         Exit codes: 0 told, whoever holds it or nobody; 2 failure; 3 there is no such GPU or slice."
 )]
 pub(crate) struct WhyBusyArgs {
-    /// A GPU (index, UUID, PCI address or model), an instance (GPU:GI or GPU:GI:CI), a slice's UUID
+    /// GPUs (0, 0,2, 0-3, a UUID, PCI address or model), an instance (GPU:GI or GPU:GI:CI), a slice's UUID
     /// or a lease; every GPU without one
     #[arg(value_name = "GPU|SLICE")]
     pub(crate) what: Option<String>,
@@ -85,11 +86,11 @@ impl Target {
         let whole = |gpu| BusyPlace { gpu, gpu_instance: None, compute_instance: None };
         match self {
             Self::Gpus(selector) => {
-                let gpus = super::status::select(node, Some(selector))?;
+                let gpus = listed(selector)?.among(&node.gpus)?;
                 Ok(gpus.into_iter().map(|gpu| whole(gpu.uuid.clone())).collect())
             }
             Self::Instance { gpu, gpu_instance, compute_instance } => {
-                let gpus = super::status::select(node, Some(gpu))?;
+                let gpus = listed(gpu)?.among(&node.gpus)?;
                 let [gpu] = gpus.as_slice() else {
                     return Err(Failure::usage(format!("{gpu} names {} GPUs", gpus.len()))
                         .hint("an instance is on one GPU: name it by its index"));
@@ -154,9 +155,13 @@ impl Target {
     }
 }
 
+fn listed(text: &str) -> Result<GpuList, Failure> {
+    text.parse().map_err(|error: String| Failure::usage(error))
+}
+
 /// Runs the verb.
 pub(crate) fn run(context: &Context, args: &WhyBusyArgs) -> Result<ExitCode, Failure> {
-    let target = args.what.as_deref().map_or(Ok(Target::Gpus("any".into())), Target::parse)?;
+    let target = args.what.as_deref().map_or(Ok(Target::Gpus("all".into())), Target::parse)?;
     let asked = connect::runtime()?.block_on(async {
         match connect::existing(context).await? {
             Some(client) => ask(context, &client, &target).await.map(Some),

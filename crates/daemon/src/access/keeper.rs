@@ -42,7 +42,14 @@ pub(super) async fn run(access: Arc<Access>, mut published: watch::Receiver<Publ
         tokio::time::sleep_until(rested).await;
         published.borrow_and_update();
         let (access, look) = (Arc::clone(&access), published.clone());
-        let done = tokio::task::spawn_blocking(move || access.keep(&look, whole)).await;
+        let keep = move || {
+            // Asks systemd, with which nobody else should have to wait.
+            if access.mode() == Enforce::On {
+                access.filter.try_out();
+            }
+            access.keep(&look, whole);
+        };
+        let done = tokio::task::spawn_blocking(keep).await;
         if let Err(error) = done {
             tracing::error!(%error, "the keeper of the nodes broke down and goes on");
         }
@@ -59,7 +66,7 @@ impl Access {
         let picture = published.borrow().clone();
         let (state, observed) = (&*picture.state, &*picture.observed);
         lock(&self.cdi).follow(state, observed);
-        lock(&self.filter).clear(state);
+        self.filter.clear(state);
         inner.opening.retain(|_, (plan, _)| state.plans.contains_key(plan));
         if self.mode() == Enforce::On {
             self.gpus_in_step(&mut inner, state, observed, whole);

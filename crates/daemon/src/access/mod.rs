@@ -90,7 +90,7 @@ pub(crate) struct Access {
     inner: Mutex<Inner>,
     /// Apart, so that whoever only asks for it never waits for a node.
     suspects: Mutex<Vec<Suspect>>,
-    filter: Mutex<filter::Filter>,
+    filter: filter::Filter,
     cdi: Mutex<cdi::Cdi>,
 }
 
@@ -122,7 +122,7 @@ impl Access {
             glass,
             inner: Mutex::default(),
             suspects: Mutex::default(),
-            filter: Mutex::new(filter),
+            filter,
             cdi,
         }
     }
@@ -147,8 +147,8 @@ impl Access {
     }
 
     /// How processes of one user are kept apart, in a sentence.
-    pub(crate) fn filter_words(&self) -> &'static str {
-        lock(&self.filter).words()
+    pub(crate) fn filter_words(&self) -> String {
+        self.filter.words()
     }
 
     /// Confines the command of a lease to its slices, before it begins, where the machine can.
@@ -156,7 +156,7 @@ impl Access {
         let (state, observed) = (&published.state, &published.observed);
         let slices = state.lease(lease).into_iter().flat_map(|lease| &lease.slices);
         if slices.into_iter().any(|slice| self.enforces(&slice.key.gpu)) {
-            lock(&self.filter).confine(&self.root, state, observed, lease, pid);
+            self.filter.confine(&self.root, state, observed, lease, pid);
         }
     }
 
@@ -248,6 +248,7 @@ impl Access {
             ));
         }
         warnings.extend(self.resets(observed));
+        warnings.extend(first(self.filter.troubles().iter(), "commands not kept apart"));
         let inner = lock(&self.inner);
         let troubles = inner.troubles.values().chain(inner.gpus.troubles.values());
         warnings.extend(first(troubles, "nodes that cannot be set"));
@@ -279,11 +280,9 @@ pub(crate) fn instances_of(observed: &NodeSnapshot, slice: &GrantedSlice) -> Vec
 /// Who has any of these nodes open, in two searches in a row: one alone can miss a descriptor handed
 /// on while it runs. `Err` says why nobody can be ruled out.
 fn holders(paths: &[PathBuf], others: bool) -> Result<Vec<ProcessId>, String> {
-    let me = std::process::id();
     for _ in 0..2 {
-        let found = host::holders_of(paths).map_err(|error| chain(&error))?;
-        let held: Vec<ProcessId> =
-            found.processes().into_iter().filter(|process| process.pid != me).collect();
+        let found = host::other_holders_of(paths).map_err(|error| chain(&error))?;
+        let held: Vec<ProcessId> = found.processes();
         if !held.is_empty() {
             return Ok(held);
         }

@@ -40,7 +40,7 @@ impl Access {
         mode_name(self.mode()).clone_into(&mut view.enforce);
         let stock = observed.gpus.iter().filter(|gpu| glass.covers(&gpu.uuid));
         view.stock_gpus = stock.map(|gpu| gpu.index.get()).collect();
-        self.filter_words().clone_into(&mut view.filter);
+        view.filter = self.filter_words();
         view.warnings.extend(self.warnings(observed));
         Ok(view)
     }

@@ -254,7 +254,7 @@ pub(super) fn passthrough(
     root: &HostRoot,
     pci: PciAddress,
 ) -> Option<(Vec<HolderView>, Vec<String>)> {
-    let function = host::bus::function(root, pci)?;
+    let function = host::pci::function(root, pci)?;
     let driver = function.driver.filter(|driver| driver != "nvidia")?;
     let mut holders = Vec::new();
     let mut unseen = Vec::new();

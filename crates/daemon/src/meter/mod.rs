@@ -164,14 +164,12 @@ fn search(hands: &Hands, seen: &GpuSnapshot, parts: &[&Part]) -> Vec<Part> {
     let nodes: Vec<Vec<std::path::PathBuf>> =
         parts.iter().map(|part| nodes(hands, seen, part)).collect();
     let all: Vec<_> = nodes.iter().flatten().cloned().collect();
-    let Ok(found) = host::holders_of(&all) else { return Vec::new() };
+    let Ok(found) = host::other_holders_of(&all) else { return Vec::new() };
     if hands.others && !found.incomplete.is_complete() {
         return Vec::new();
     }
-    let me = std::process::id();
     let open = |paths: &[std::path::PathBuf]| {
-        let others = found.holders.iter().filter(|holder| holder.process.pid != me);
-        others.into_iter().any(|holder| paths.contains(&holder.path))
+        found.holders.iter().any(|holder| paths.contains(&holder.path))
     };
     let closed = parts.iter().zip(&nodes).filter(|(_, paths)| !open(paths));
     closed.map(|(part, _)| (*part).clone()).collect()

@@ -14,6 +14,9 @@ pub(super) fn of_change(event: &ChangeEvent, observed: &NodeSnapshot) -> String 
             let gpus: Vec<String> = spec.gpus.iter().map(|part| gpu(observed, &part.gpu)).collect();
             format!("{change} on {}: {}", gpus.join(", "), spec.words)
         }
+        ChangeEvent::UnitsRunAs { change, .. } => {
+            format!("{change}: its units were started again meanwhile")
+        }
         ChangeEvent::StoppingUnits { change } => format!("{change} stops units that hold GPUs"),
         ChangeEvent::UnitsStopped { change, trouble } if trouble.is_empty() => {
             format!("{change}: its units are stopped")

@@ -11,12 +11,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse};
 use broker::{ChangeSpec, Command, GpuChangeSpec, Reply};
 use model::clients::StopClients;
-use model::{ChangeId, UnitName};
+use model::{ChangeId, Step, UnitName};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::changes::of_units;
 use crate::executor::chain;
+use crate::modes;
 use crate::planning::{self, Halting, NotPlanned};
 use crate::published::Published;
 use crate::serve::extract::{Body, Params, Segment};
@@ -49,10 +50,9 @@ pub(super) async fn plan(
     caller.admin()?;
     let configured = app.picture().settings.config.mode.stop_clients.clone();
     let allowed = planning::allowed(&body.allow, &configured).map_err(not_planned)?;
-    let simulated = app.simulated.clone();
     let made = tokio::task::spawn_blocking(move || {
         let halting = Halting::look(app.machine.units.as_ref(), &allowed);
-        planning::document(&app.picture(), simulated, body, &halting)
+        planning::document(&app.picture(), &app.machine, body, &halting)
     });
     let made = made.await.map_err(|_| Failure::internal("the planning broke down"))?;
     made.map(Json).map_err(not_planned)
@@ -101,6 +101,7 @@ pub(super) async fn begin(
         tokio::task::spawn_blocking(move || halting(&app, names))
     };
     let names = halt.await.map_err(|_| Failure::internal("the look at the units broke down"))??;
+    let plan = unheld(&app, plan, names.clone()).await?;
     let spec = spec(&app.picture(), plan, &names);
     let (reply, picture) = app.ask(Command::Change { spec, by }).await?;
     let Reply::Change(id) = reply else {
@@ -150,6 +151,36 @@ fn halting(app: &App, names: Vec<UnitName>) -> Result<Vec<UnitName>, Failure> {
         Some(kept) => Err(Failure::new(StatusCode::CONFLICT, "E-UNITS", kept.why.clone())
             .hint("plan again; the units of the machine have changed")),
     }
+}
+
+/// Gives a plan back if nobody holds a GPU whose mode it changes.
+async fn unheld(
+    app: &App,
+    plan: PlanDocument,
+    stopping: Vec<UnitName>,
+) -> Result<PlanDocument, Failure> {
+    let turns = |part: &api::GpuPlan| {
+        let turns = |step: &Step| matches!(step, Step::SetMigMode { .. } | Step::ResetGpu { .. });
+        part.steps.iter().any(turns)
+    };
+    if plan.wait_idle || !plan.gpus.iter().any(turns) {
+        return Ok(plan);
+    }
+    let app = app.clone();
+    let look = move || {
+        let picture = app.picture();
+        for part in plan.gpus.iter().filter(|part| turns(part)) {
+            let Some(seen) = picture.observed.gpu(&part.gpu) else { continue };
+            let names = modes::holders(&app.machine, &picture, seen, &stopping);
+            if !names.is_empty() {
+                let words = modes::sentence(seen, &names);
+                return Err(Failure::new(StatusCode::CONFLICT, "E-BUSY", words));
+            }
+        }
+        Ok(plan)
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.map_err(|_| Failure::internal("the search for holders broke down"))?
 }
 
 /// What of a plan document is decided.
@@ -256,7 +287,7 @@ fn named(text: &str) -> Result<ChangeId, Failure> {
 
 /// Cancel a change
 ///
-/// A plan that is at work goes on to its end; then everything that was done is taken back.
+/// The step that is at work goes on to its end; then everything that was done is taken back.
 #[utoipa::path(
     post, path = "/v1/changes/{change}/cancel", tag = "changes", operation_id = "cancel_change",
     params(("change" = String, Path, description = "Its id", example = "C4")),

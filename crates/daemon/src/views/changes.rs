@@ -63,15 +63,16 @@ fn state(change: &Change) -> ChangeState {
 
 fn one(published: &Published, change: &Change, gpu: &GpuUuid, part: &GpuChange) -> GpuChangeView {
     let seen = published.observed.gpu(gpu);
-    let (state, plan) = match &part.progress {
-        Progress::Waiting => (GpuChangeState::Waiting, None),
-        Progress::Running { plan, .. } => (GpuChangeState::Running, Some(*plan)),
-        Progress::Done => (GpuChangeState::Done, None),
-        Progress::Undoing { plan, .. } => (GpuChangeState::Undoing, Some(*plan)),
-        Progress::Broken { .. } => (GpuChangeState::Undoing, None),
-        Progress::Undone => (GpuChangeState::Undone, None),
-        Progress::Stands { .. } => (GpuChangeState::Stands, None),
+    let plan = part.at_work();
+    let state = match &part.progress {
+        Progress::Waiting => GpuChangeState::Waiting,
+        Progress::Running { .. } => GpuChangeState::Running,
+        Progress::Done => GpuChangeState::Done,
+        Progress::Undoing { .. } | Progress::Broken { .. } => GpuChangeState::Undoing,
+        Progress::Undone => GpuChangeState::Undone,
+        Progress::Stands { .. } => GpuChangeState::Stands,
     };
+    let lasting = plan.and_then(|plan| published.steps.lasting(plan));
     let forecast = Forecast::unknown();
     GpuChangeView {
         gpu: gpu.clone(),
@@ -80,6 +81,8 @@ fn one(published: &Published, change: &Change, gpu: &GpuUuid, part: &GpuChange) 
         steps_done: part.steps_done,
         steps_total: part.steps_total,
         step: plan.and_then(|plan| at_work(published, gpu, plan)),
+        step_ms: lasting.map(|lasting| lasting.span.as_millis() as u64),
+        late: lasting.is_some_and(|lasting| lasting.late),
         waits_for: waits_for(&published.state, &published.world(&forecast), change, gpu),
         stands: match &part.progress {
             Progress::Stands { found } => Some(found.clone()),

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use model::ProcessId;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, SeekFrom, StatxFlags, openat, seek, statx};
 use rustix::io::Errno;
 
 use super::{Holder, Holders, Identity, identity_from};
@@ -22,8 +22,18 @@ const NAMES: usize = 32 * 1024;
 /// there before; a machine that forks without end must not keep the pass from ending.
 const LATECOMERS: usize = 4;
 
+/// The most folders of descriptors that stay open between passes.
+const KEPT: usize = 256;
+
+/// Folders of descriptors, by process, that one pass leaves open for the next: to open one costs more
+/// than to list it. Such a folder belongs to its process, not to the pid; when the process is gone,
+/// listing it fails, whoever has the pid then.
+#[derive(Debug, Default)]
+pub(super) struct Folders(BTreeMap<u32, OwnedFd>);
+
 /// A pass in progress, with the buffers that it uses again and again.
 pub(super) struct Pass<'a> {
+    folders: &'a mut Folders,
     wanted: &'a BTreeMap<Identity, Vec<&'a Path>>,
     found: Holders,
     names: Vec<MaybeUninit<u8>>,
@@ -41,12 +51,17 @@ struct Listed {
 }
 
 impl<'a> Pass<'a> {
-    /// Looks at every process once.
+    /// Looks at every process once, but for `passed_over`.
     ///
     /// # Errors
     /// When `/proc` cannot be listed.
-    pub(super) fn make(wanted: &'a BTreeMap<Identity, Vec<&'a Path>>) -> io::Result<Holders> {
+    pub(super) fn make(
+        wanted: &'a BTreeMap<Identity, Vec<&'a Path>>,
+        passed_over: Option<u32>,
+        folders: &'a mut Folders,
+    ) -> io::Result<Holders> {
         let mut pass = Self {
+            folders,
             wanted,
             found: Holders::default(),
             names: vec![MaybeUninit::uninit(); NAMES],
@@ -56,8 +71,8 @@ impl<'a> Pass<'a> {
         let mut seen: Vec<u32> = Vec::new();
         for _ in 0..LATECOMERS {
             let present = pass.pids()?;
-            let new: Vec<u32> =
-                present.iter().copied().filter(|pid| seen.binary_search(pid).is_err()).collect();
+            let is_new = |pid: &u32| seen.binary_search(pid).is_err() && Some(*pid) != passed_over;
+            let new: Vec<u32> = present.iter().copied().filter(is_new).collect();
             if new.is_empty() {
                 break;
             }
@@ -68,6 +83,7 @@ impl<'a> Pass<'a> {
             }
             seen = present;
         }
+        pass.folders.0.retain(|pid, _| seen.binary_search(pid).is_ok());
         Ok(pass.found)
     }
 
@@ -84,19 +100,18 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks at one process. Its stat is read only where its descriptors leave a question: reading
-    /// it costs as much as looking at several descriptors.
+    /// it costs as much as looking at several descriptors, and half of a machine's processes are the
+    /// kernel's, which have none.
     fn look_into(&mut self, pid: u32) -> io::Result<()> {
-        self.path.clear();
-        let _ = write!(self.path, "/proc/{pid}/fd");
-        let listed = match open_folder(&self.path) {
-            Ok(folder) => self.descriptors(pid, folder),
-            Err(error) => Err(error),
-        };
+        let listed = self.listed(pid);
         if matches!(listed, Ok(Listed { any: true, some_gone: false })) {
             return Ok(());
         }
         // Nothing to see may mean that it has ended, that it is the kernel's, that it has nothing
-        // open, or that only its first thread is gone.
+        // open, or that only its first thread is gone, which takes another thread.
+        if matches!(listed, Ok(Listed { any: false, some_gone: false })) && self.is_alone(pid) {
+            return Ok(());
+        }
         let Some(brief) = Brief::read(pid, &mut self.stat) else { return Ok(()) };
         if brief.is_dead() || brief.is_kernel_thread() {
             return Ok(());
@@ -110,6 +125,36 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Looks through the descriptors of a process, by a folder that is open already if there is one.
+    fn listed(&mut self, pid: u32) -> io::Result<Listed> {
+        if let Some(folder) = self.folders.0.remove(&pid)
+            && seek(&folder, SeekFrom::Start(0)).is_ok()
+            && let Ok(listed) = self.descriptors(pid, folder.as_fd())
+        {
+            self.folders.0.insert(pid, folder);
+            return Ok(listed);
+        }
+        // There was none, or its process is gone and the pid may be another's.
+        self.path.clear();
+        let _ = write!(self.path, "/proc/{pid}/fd");
+        let folder = open_folder(&self.path)?;
+        let listed = self.descriptors(pid, folder.as_fd())?;
+        if self.folders.0.len() < KEPT {
+            self.folders.0.insert(pid, folder);
+        }
+        Ok(listed)
+    }
+
+    /// Whether a process has no thread beside its first one: the folder of its threads has two
+    /// links and one for each of them (`proc_task_getattr` of the kernel's `fs/proc/base.c`). A thread
+    /// counts until it is gone, the first one as long as there is another.
+    fn is_alone(&mut self, pid: u32) -> bool {
+        self.path.clear();
+        let _ = write!(self.path, "/proc/{pid}/task");
+        let found = statx(CWD, &self.path, AtFlags::NO_AUTOMOUNT, StatxFlags::NLINK);
+        found.is_ok_and(|found| found.stx_nlink == 2 + 1)
+    }
+
     /// Looks at the descriptors of a process by its threads.
     fn threads(&mut self, pid: u32) -> io::Result<()> {
         let threads = match std::fs::read_dir(format!("/proc/{pid}/task")) {
@@ -121,7 +166,7 @@ impl<'a> Pass<'a> {
                 Ok(thread) => open_folder(thread.path().join("fd")),
                 Err(error) => Err(error),
             };
-            match folder.and_then(|folder| self.descriptors(pid, folder)) {
+            match folder.and_then(|folder| self.descriptors(pid, folder.as_fd())) {
                 Ok(_) => {}
                 Err(error) => ended_or(error)?,
             }
@@ -130,10 +175,10 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks at each descriptor in a folder.
-    fn descriptors(&mut self, pid: u32, folder: OwnedFd) -> io::Result<Listed> {
+    fn descriptors(&mut self, pid: u32, folder: BorrowedFd<'_>) -> io::Result<Listed> {
         let mut listed = Listed::default();
         let mut process = None;
-        let mut entries = RawDir::new(folder.as_fd(), &mut self.names);
+        let mut entries = RawDir::new(folder, &mut self.names);
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let Some(descriptor) = number_of(entry.file_name().to_bytes()) else { continue };
@@ -141,7 +186,7 @@ impl<'a> Pass<'a> {
             // hang the search.
             let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
             let fields = StatxFlags::TYPE | StatxFlags::INO;
-            let status = match statx(&folder, entry.file_name(), flags, fields) {
+            let status = match statx(folder, entry.file_name(), flags, fields) {
                 Ok(status) => status,
                 Err(Errno::NOENT | Errno::SRCH) => {
                     listed.some_gone = true;

@@ -113,6 +113,68 @@ fn a_process_without_its_first_thread_still_holds() {
 }
 
 #[test]
+fn this_process_is_found_unless_others_are_asked_for() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = [file.path().to_path_buf()];
+    let me = crate::processes::myself().unwrap();
+    assert!(holders_of(&path).unwrap().processes().contains(&me));
+    let child = sleeper_with(file.reopen().unwrap());
+    let process = process_id(child.id()).unwrap();
+    let others = other_holders_of(&path).unwrap().processes();
+    assert!(others.contains(&process) && !others.contains(&me), "{others:?}");
+    end(child);
+}
+
+#[test]
+fn a_search_made_again_finds_who_came_and_who_opened_meanwhile() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = [file.path().to_path_buf()];
+    let mut seeker = Seeker::default();
+    let go = tempfile::tempdir().unwrap();
+    let script = "while [ ! -e $0/go ]; do sleep 0.01; done; exec 9<$1; touch $0/open; sleep 100";
+    let mut late = Command::new("sh");
+    let mut late = late.args(["-c", script]).arg(go.path()).arg(file.path()).spawn().unwrap();
+    let opener = process_id(late.id()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(seeker.search(&path).unwrap().holders, []);
+    }
+    // One whose folder is open already opens the node, another one comes with it.
+    std::fs::write(go.path().join("go"), "").unwrap();
+    while !go.path().join("open").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let child = sleeper_with(file.reopen().unwrap());
+    let came = process_id(child.id()).unwrap();
+    for _ in 0..2 {
+        let found = seeker.search(&path).unwrap().processes();
+        assert!(found.contains(&opener) && found.contains(&came), "{found:?}");
+    }
+    end(child);
+    late.kill().unwrap();
+    late.wait().unwrap();
+    let left = seeker.search(&path).unwrap().processes();
+    assert!(!left.contains(&opener) && !left.contains(&came), "{left:?}");
+}
+
+/// A folder that stays open is its process's and not the pid's: whoever gets the pid later is looked at.
+#[test]
+fn a_folder_of_a_process_that_is_gone_is_never_taken_for_an_empty_one() {
+    let child = Command::new("sleep").arg("100").spawn().unwrap();
+    let folder = File::open(format!("/proc/{}/fd", child.id())).unwrap();
+    end(child);
+    let mut names = vec![std::mem::MaybeUninit::uninit(); 4096];
+    let mut entries = rustix::fs::RawDir::new(&folder, &mut names);
+    let mut first = entries.next();
+    // The links to itself and above need no process.
+    while let Some(Ok(entry)) = &first
+        && entry.file_name().to_bytes().starts_with(b".")
+    {
+        first = entries.next();
+    }
+    assert!(matches!(first, Some(Err(_))), "{first:?}");
+}
+
+#[test]
 fn a_path_that_is_gone_has_no_holders_and_one_that_cannot_be_read_is_an_error() {
     assert_eq!(holders_of(&[PathBuf::from("/nonexistent/node")]).unwrap(), Holders::default());
     let below_a_file = PathBuf::from("/etc/passwd/node");

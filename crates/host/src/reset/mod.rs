@@ -95,7 +95,7 @@ impl MachineReset {
 
     /// The file whose writing resets the device at `pci`.
     pub fn file(&self, pci: PciAddress) -> PathBuf {
-        self.root.resolve("/sys/bus/pci/devices").join(sysfs_name(pci)).join("reset")
+        pci::folder(&self.root, pci).join("reset")
     }
 
     /// What speaks against a reset before it is tried.

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Started, Unit, UnitError, Units};
 
+/// How often units are stopped that are started again by somebody else.
+const STOPS: u32 = 3;
+
 /// The units that stop, in the order in which they do. They start in the opposite one. It goes into
 /// the journal before the first is stopped, so that whoever comes after a crash starts them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,13 +71,29 @@ impl Halt {
         self.units.is_empty()
     }
 
-    /// Stops them one after the other and ends with the first that does not stop; whatever came of
-    /// it, [`Self::start`] is due.
+    /// Stops them one after the other and ends with the first that does not stop; one that somebody
+    /// starts again meanwhile (its socket, another unit) is stopped again, a few times. Whatever came
+    /// of it, [`Self::start`] is due.
     ///
     /// # Errors
-    /// [`UnitError`] of the one that did not stop.
+    /// [`UnitError`] of the one that did not stop, or does not stay stopped.
     pub fn stop(&self, units: &dyn Units, limit: Duration) -> Result<(), UnitError> {
-        self.units.iter().try_for_each(|unit| units.stop(unit, limit))
+        let mut left = self.units.clone();
+        for _ in 0..STOPS {
+            left.iter().try_for_each(|unit| units.stop(unit, limit))?;
+            left.clear();
+            for name in &self.units {
+                if units.unit(name)?.is_some_and(|unit| unit.activity.runs()) {
+                    left.push(name.clone());
+                }
+            }
+            if left.is_empty() {
+                return Ok(());
+            }
+        }
+        let unit = left.swap_remove(0);
+        let triggered_by = units.unit(&unit)?.map(|unit| unit.triggered_by).unwrap_or_default();
+        Err(UnitError::ComesBack { unit, times: STOPS, triggered_by })
     }
 
     /// Starts them all again, the last stopped first; goes on after one that does not start. Units

@@ -99,3 +99,52 @@ fn one_that_does_not_stop_ends_it_and_all_are_started_again() {
     assert_eq!(failed[0].0, name("nvidia-persistenced"));
     assert!(units.running().contains(&name("dcgm-exporter")));
 }
+
+/// Units of which one is started again by somebody else, so many times.
+#[derive(Debug)]
+struct Restless {
+    units: MemoryUnits,
+    restless: UnitName,
+    left: std::sync::atomic::AtomicU32,
+}
+
+impl Units for Restless {
+    fn unit(&self, name: &UnitName) -> Result<Option<Unit>, UnitError> {
+        self.units.unit(name)
+    }
+
+    fn list(&self) -> Result<Vec<Unit>, UnitError> {
+        self.units.list()
+    }
+
+    fn stop(&self, name: &UnitName, limit: Duration) -> Result<(), UnitError> {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.units.stop(name, limit)?;
+        let again = |left: u32| left.checked_sub(1);
+        if *name == self.restless && self.left.fetch_update(Relaxed, Relaxed, again).is_ok() {
+            self.units.start(name, limit)?;
+        }
+        Ok(())
+    }
+
+    fn start(&self, name: &UnitName, limit: Duration) -> Result<Started, UnitError> {
+        self.units.start(name, limit)
+    }
+}
+
+#[test]
+fn one_that_is_started_again_meanwhile_is_stopped_again_a_few_times() {
+    for (times, stays) in [(1, true), (2, true), (3, false)] {
+        let (units, restless) = (dgx(), name("nvidia-dcgm"));
+        let (halt, _) = Halt::of(&units, &StopClients::Known).unwrap();
+        let units = Restless { units, restless: restless.clone(), left: times.into() };
+        match halt.stop(&units, LIMIT) {
+            Ok(()) => assert!(stays && !units.units.running().contains(&restless), "{times}"),
+            Err(error) => {
+                assert!(!stays, "{error}");
+                let words = "nvidia-dcgm.service was stopped 3 times and runs again";
+                assert!(error.to_string().starts_with(words), "{error}");
+            }
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod halt;
 pub mod memory;
+pub mod scope;
 pub mod systemd;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use halt::{Halt, NotHalted};
 pub use memory::MemoryUnits;
+pub use scope::{ScopeError, Scopes};
 pub use systemd::SystemdUnits;
 
 /// What a unit is doing, in systemd's words.
@@ -139,6 +141,19 @@ pub enum UnitError {
         /// What it is doing now.
         activity: Activity,
     },
+    /// It was stopped again and again, and somebody starts it.
+    #[error(
+        "{unit} was stopped {times} times and runs again{}; `systemctl mask --runtime {unit}` keeps it down",
+        starters(triggered_by)
+    )]
+    ComesBack {
+        /// Which.
+        unit: UnitName,
+        /// How often it was stopped.
+        times: u32,
+        /// Units that may start it.
+        triggered_by: Vec<UnitName>,
+    },
     /// It took longer than it may. The job was withdrawn where that was possible.
     #[error("{unit} did not {operation} within {} s (it is {})", limit.as_secs(), activity.word())]
     TimedOut {
@@ -151,6 +166,11 @@ pub enum UnitError {
         /// What it is doing now.
         activity: Activity,
     },
+}
+
+fn starters(units: &[UnitName]) -> String {
+    let names: Vec<&str> = units.iter().map(UnitName::as_str).collect();
+    if names.is_empty() { String::new() } else { format!(" (started by {})", names.join(", ")) }
 }
 
 /// What can be asked of a unit.

@@ -23,9 +23,9 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const BUS: &str = "unix:path=/run/dbus/system_bus_socket";
 
 /// How long one call may take. systemd answers in milliseconds or is stuck.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks at a job.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
 /// The units of the systemd that runs this machine.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ impl SystemdUnits {
 
     /// systemd's own socket is no way around a missing bus: what it sends has no sender that the
     /// protocol allows.
-    async fn connect(&self) -> Result<Manager, UnitError> {
+    pub(super) async fn connect(&self) -> Result<Manager, UnitError> {
         let bus = zbus::connection::Builder::address(self.bus.as_str());
         let connection = bus.method_timeout(CALL_LIMIT).build().await;
         connection
@@ -129,7 +129,7 @@ fn settled(operation: Operation, activity: Activity) -> bool {
 
 /// Does it in a thread that is left behind when it takes longer than every limit together: a bus that
 /// accepts a connection and then says nothing is waited for by nothing else.
-fn bounded<T: Send + 'static>(
+pub(super) fn bounded<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> Result<T, UnitError> + Send + 'static,
 ) -> Result<T, UnitError> {
@@ -186,14 +186,22 @@ impl Units for SystemdUnits {
 }
 
 /// systemd's manager, on one connection.
-struct Manager {
+pub(super) struct Manager {
     connection: Connection,
 }
 
 /// A unit at one moment.
-struct Look {
+pub(super) struct Look {
     activity: Activity,
     has_job: bool,
+}
+
+impl Look {
+    /// What it is doing, if it stays so.
+    pub(super) fn settled(&self) -> Option<Activity> {
+        let stays = !self.has_job && settled(Operation::Start, self.activity);
+        stays.then_some(self.activity)
+    }
 }
 
 /// One line of `ListUnits`: name, description, load state, active state, sub state, followed unit,
@@ -202,7 +210,7 @@ type Listed =
     (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 impl Manager {
-    async fn call<B>(&self, method: &str, body: &B) -> zbus::Result<Message>
+    pub(super) async fn call<B>(&self, method: &str, body: &B) -> zbus::Result<Message>
     where
         B: serde::Serialize + zbus::DynamicType,
     {
@@ -214,7 +222,7 @@ impl Manager {
         let failed = |error| refused(name, Operation::Show, error);
         let reply = self.call("LoadUnit", &name.as_str()).await.map_err(failed)?;
         let path: OwnedObjectPath = reply.body().deserialize().map_err(failed)?;
-        let told = self.properties(&path).await.map_err(failed)?;
+        let told = self.properties(&path, UNIT_INTERFACE).await.map_err(failed)?;
         let text = |key: &str| told.get(key).and_then(text_of).unwrap_or_default();
         if text("LoadState") != "loaded" {
             return Ok(None);
@@ -236,18 +244,19 @@ impl Manager {
         Ok(Some((path, unit)))
     }
 
-    async fn properties(
+    /// What a unit says of itself through one of its interfaces.
+    pub(super) async fn properties(
         &self,
         path: &OwnedObjectPath,
+        of: &str,
     ) -> zbus::Result<HashMap<String, OwnedVariant>> {
         let (to, interface) = (Some(SYSTEMD), Some(PROPERTIES));
-        let body = &UNIT_INTERFACE;
-        let reply = self.connection.call_method(to, path, interface, "GetAll", body).await?;
+        let reply = self.connection.call_method(to, path, interface, "GetAll", &of).await?;
         reply.body().deserialize()
     }
 
-    async fn look(&self, path: &OwnedObjectPath) -> zbus::Result<Look> {
-        let told = self.properties(path).await?;
+    pub(super) async fn look(&self, path: &OwnedObjectPath) -> zbus::Result<Look> {
+        let told = self.properties(path, UNIT_INTERFACE).await?;
         let activity = told.get("ActiveState").and_then(text_of).unwrap_or_default();
         let job =
             told.get("Job").and_then(|job| <(u32, OwnedObjectPath)>::try_from(job.clone()).ok());

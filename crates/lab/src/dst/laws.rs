@@ -355,7 +355,7 @@ mod tests {
     fn a_plan_that_nobody_opened_is_seen() {
         let law = law_after(|state| {
             let lease = state.leases.values_mut().next().unwrap();
-            let plan = model::PlanId::new(99);
+            let plan = PlanId::new(99);
             lease.phase = Phase::Granting { plan };
             lease.slices.clear();
             let used = SliceUse::InPlan(plan);

@@ -158,13 +158,13 @@ impl Rights {
         let known = self.leases.get(&id)?;
         let terms = &known.spec.terms;
         let text = || format!("{id} at {:?}: {notice:?}; {known:?}", seen.at);
+        // A daemon that takes over tells again what was told, be a GPU out of sight or not.
+        let again = known.told.as_ref().is_some_and(|told| told.reason == notice.reason);
         let least = match &notice.reason {
             NoticeReason::Preempted { for_lease } => {
                 if !terms.preemptible {
                     return breaks("L6: only the preemptible are preempted", text());
                 }
-                // A daemon that takes over tells again what was told.
-                let again = known.told.as_ref().is_some_and(|told| told.reason == notice.reason);
                 if !again && !self.has_better_right(node, *for_lease, known) {
                     let law = "L6: who is told to leave is in the way of a better right";
                     return breaks(law, text());
@@ -173,8 +173,9 @@ impl Rights {
             }
             NoticeReason::Booked { booking } => {
                 let booked = self.bookings.get(booking);
-                let needed =
-                    booked.filter(|b| b.kept.are_taken_by(node, &known.slices, &known.whole));
+                let needed = booked.filter(|booked| {
+                    again || booked.kept.are_taken_by(node, &known.slices, &known.whole)
+                });
                 let Some(booked) = needed.filter(|_| terms.preemptible) else {
                     return breaks("L6: only who is preemptible leaves for a booking", text());
                 };

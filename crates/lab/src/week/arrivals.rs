@@ -5,7 +5,7 @@
 use broker::{Patience, Priority};
 use model::{Millis, Timestamp};
 
-use super::work::{Course, DAY, HOUR, Kind, MINUTE, MONDAY, Work};
+use super::work::{Course, DAY, HOUR, MINUTE, MONDAY, Task, Work};
 use crate::chance::Chance;
 
 /// How much of a week, for how many.
@@ -94,8 +94,8 @@ pub(crate) fn arrivals(scenario: &Scenario) -> Vec<Work> {
     tests(scenario, &mut all);
     whole_gpus(scenario, &mut all);
     services(scenario, &mut all);
-    all.sort_by_key(|work| work.asked_at);
-    all
+    all.sort_by_key(|task| task.asked_at);
+    all.into_iter().map(Work::from).collect()
 }
 
 fn draw(scenario: &Scenario, what: u64) -> Draw {
@@ -119,7 +119,7 @@ fn somebody(draw: &mut Draw, scenario: &Scenario) -> (usize, u32) {
     (tenant_of(user, scenario.users), 1000 + user)
 }
 
-fn notebooks(scenario: &Scenario, all: &mut Vec<Work>) {
+fn notebooks(scenario: &Scenario, all: &mut Vec<Task>) {
     for day in 0..scenario.days {
         for user in 0..scenario.users {
             let mut draw = draw(scenario, 1_000_000 + day * 10_000 + u64::from(user));
@@ -138,8 +138,9 @@ fn notebooks(scenario: &Scenario, all: &mut Vec<Work>) {
             }
             let forgotten = draw.percent(FORGOTTEN_PERCENT);
             let last = spans.last().map_or(at(day, goes), |span| span.1);
-            all.push(Work {
-                kind: Kind::Notebook,
+            all.push(Task {
+                whole: false,
+                replica: false,
                 tenant,
                 uid: 1000 + user,
                 slices: if draw.percent(75) { 2 } else { 3 },
@@ -162,7 +163,7 @@ fn notebooks(scenario: &Scenario, all: &mut Vec<Work>) {
 const SIZES: [(u8, u32, u32); 7] =
     [(1, 1, 34), (2, 1, 26), (3, 1, 20), (4, 1, 7), (7, 1, 6), (1, 4, 4), (3, 2, 3)];
 
-fn jobs(scenario: &Scenario, all: &mut Vec<Work>) {
+fn jobs(scenario: &Scenario, all: &mut Vec<Task>) {
     for hour in 0..scenario.days * 24 {
         let mut draw = draw(scenario, 2_000_000 + hour);
         let mean = if is_working(hour) { JOBS_AN_HOUR.0 } else { JOBS_AN_HOUR.1 };
@@ -174,7 +175,7 @@ fn jobs(scenario: &Scenario, all: &mut Vec<Work>) {
     }
 }
 
-fn job(draw: &mut Draw, scenario: &Scenario, asked_at: Timestamp, night: bool) -> Work {
+fn job(draw: &mut Draw, scenario: &Scenario, asked_at: Timestamp, night: bool) -> Task {
     let (tenant, uid) = somebody(draw, scenario);
     let weights: Vec<u32> = SIZES.iter().map(|size| size.2).collect();
     let (slices, count, _) = SIZES[draw.weighted(&weights)];
@@ -190,8 +191,9 @@ fn job(draw: &mut Draw, scenario: &Scenario, asked_at: Timestamp, night: bool) -
     let estimated = draw.percent(if limited { 40 } else { 60 });
     let expect = estimated.then(|| Millis::new(guess(draw, 1.2)));
     let preemptible = draw.percent(if night { 65 } else { 20 });
-    Work {
-        kind: Kind::Batch,
+    Task {
+        whole: false,
+        replica: false,
         tenant,
         uid,
         slices,
@@ -208,13 +210,14 @@ fn job(draw: &mut Draw, scenario: &Scenario, asked_at: Timestamp, night: bool) -
     }
 }
 
-fn tests(scenario: &Scenario, all: &mut Vec<Work>) {
+fn tests(scenario: &Scenario, all: &mut Vec<Task>) {
     for hour in (0..scenario.days * 24).filter(|hour| is_working(*hour)) {
         let mut draw = draw(scenario, 3_000_000 + hour);
         for _ in 0..draw.count(TESTS_AN_HOUR * f64::from(scenario.users) / 60.0) {
             let (tenant, uid) = somebody(&mut draw, scenario);
-            all.push(Work {
-                kind: Kind::Test,
+            all.push(Task {
+                whole: false,
+                replica: false,
                 tenant,
                 uid,
                 slices: if draw.percent(70) { 1 } else { 2 },
@@ -233,13 +236,14 @@ fn tests(scenario: &Scenario, all: &mut Vec<Work>) {
     }
 }
 
-fn whole_gpus(scenario: &Scenario, all: &mut Vec<Work>) {
+fn whole_gpus(scenario: &Scenario, all: &mut Vec<Task>) {
     for day in (0..scenario.days).filter(|day| day % 7 < 5) {
         let mut draw = draw(scenario, 4_000_000 + day);
         let (tenant, uid) = somebody(&mut draw, scenario);
         let work = draw.within(HOUR, 5 * HOUR);
-        all.push(Work {
-            kind: Kind::WholeGpu,
+        all.push(Task {
+            whole: true,
+            replica: false,
             tenant,
             uid,
             slices: 7,
@@ -261,14 +265,15 @@ fn whole_gpus(scenario: &Scenario, all: &mut Vec<Work>) {
 const SERVICES: [(&str, u8, u64, u64); 4] =
     [("chat", 3, 1, 2), ("embed", 1, 2, 4), ("detect", 2, 1, 3), ("speech", 1, 1, 2)];
 
-fn services(scenario: &Scenario, all: &mut Vec<Work>) {
+fn services(scenario: &Scenario, all: &mut Vec<Task>) {
     for (index, (name, slices, night, day)) in SERVICES.into_iter().enumerate() {
         for replica in 0..day {
             let mut draw = draw(scenario, 5_000_000 + index as u64 * 100 + replica);
             let end = at(scenario.days, 0);
             let mut push = |from: Timestamp, to: Timestamp, number: u64| {
-                all.push(Work {
-                    kind: Kind::Replica,
+                all.push(Task {
+                    whole: false,
+                    replica: true,
                     tenant: 5,
                     uid: 900 + (index as u32 % 2),
                     slices,

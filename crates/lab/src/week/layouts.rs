@@ -2,9 +2,14 @@
 //!
 //! Must never be narrowed where it would win.
 
+use model::{NodeSnapshot, PlacedProfile, ProfileSelector};
+use planner::Planner;
+
 use super::GPUS;
-use super::fixed::Pattern;
 use super::score::Score;
+
+/// Compute slices of the parts of one GPU, largest first.
+pub(crate) type Pattern = &'static [u8];
 
 /// The ways to cut one GPU, as multisets; every maximal layout is one of them.
 const PATTERNS: [Pattern; 14] = [
@@ -96,4 +101,34 @@ pub(crate) fn best(serve: &dyn Fn(&[Pattern]) -> Option<Score>) -> Option<Score>
         }
     }
     Some(best.1)
+}
+
+/// Places for the parts of a pattern.
+pub(crate) fn cut(
+    observed: &NodeSnapshot,
+    planner: &Planner,
+    gpu: usize,
+    pattern: Pattern,
+) -> Option<Vec<PlacedProfile>> {
+    let geometry = observed.gpus.get(gpu)?.geometry.as_ref()?;
+    let tables = planner.tables(geometry);
+    let mut ways = vec![(tables.empty(), Vec::new())];
+    for slices in pattern {
+        let profile = geometry.select(&ProfileSelector::Slices(*slices)).ok()?.id;
+        ways = ways
+            .iter()
+            .flat_map(|(class, parts)| {
+                let tables = &tables;
+                tables.parts_of(profile).filter_map(move |part| {
+                    let next = tables.after(*class, part)?;
+                    let mut parts: Vec<PlacedProfile> = parts.clone();
+                    parts.push(tables.part(part));
+                    Some((next, parts))
+                })
+            })
+            .collect();
+        ways.sort_by_key(|(class, _)| *class);
+        ways.dedup_by_key(|(class, _)| *class);
+    }
+    ways.into_iter().next().map(|(_, parts)| parts)
 }

@@ -3,12 +3,7 @@
 //! Must never give one column what another is denied, but what the column is about.
 
 mod arrivals;
-mod column;
-mod daemon;
-mod fixed;
 mod layouts;
-mod packing;
-mod play;
 mod score;
 mod table;
 mod work;
@@ -26,12 +21,13 @@ pub use score::{Score, Waits};
 pub use table::{Aggregate, markdown};
 
 use crate::bench::{Bench, BenchError};
+use crate::play::column::{Column, Trouble};
+use crate::play::daemon::{Daemon, Watch};
+use crate::play::fixed::Fixed;
+use crate::play::{Play, Term};
 use crate::room::Room;
 use arrivals::arrivals;
-use column::{Column, Trouble};
-use daemon::Daemon;
-use fixed::{Fixed, Pattern};
-use play::Play;
+use layouts::{Pattern, cut};
 use score::Capacity;
 use work::{DAY, DEFAULT_TIME, HOUR, MINUTE, MONDAY, TENANTS, Work};
 
@@ -140,7 +136,7 @@ fn demand(works: &[Work], days: u64) -> (f64, f64) {
         for work in works {
             let (begin, end) = work.span();
             let overlap = end.min(to).since(begin.max(from)).get();
-            sums[kind] += overlap * u64::from(work.units());
+            sums[kind] += overlap * u64::from(work.units);
         }
     }
     let share =
@@ -156,11 +152,15 @@ fn room(policy: Policy) -> Result<Room, BenchError> {
     Room::new(bench, policy, Planner::default())
 }
 
+const fn term(end: Timestamp) -> Term {
+    Term { begin: MONDAY, end: Some(end), default_time: DEFAULT_TIME }
+}
+
 fn with_daemon(scenario: &Scenario, works: &[Work], all: bool) -> Result<Score, BenchError> {
-    let mut daemon = Daemon::new(room(policy(all))?, all, crashes());
+    let mut daemon = Daemon::new(room(policy(all))?, all, Watch::CLOSELY, crashes());
     daemon.pass(MONDAY);
     let end = MONDAY.plus(Millis::new(scenario.days * DAY));
-    let (records, asked) = Play::new(&mut daemon, works, &troubles(scenario.days), end).run();
+    let (records, asked) = Play::new(&mut daemon, works, &troubles(scenario.days), term(end)).run();
     let mut score = Score::of(works, &records, capacity(scenario.days));
     score.asked = asked;
     score.tally(daemon.finish(), end);
@@ -173,10 +173,13 @@ fn with_layout(
     (observed, planner, policy): (&NodeSnapshot, &Planner, &Policy),
     patterns: &[Pattern],
 ) -> Option<Score> {
-    let mut fixed = Fixed::new(observed, policy, planner, patterns)?;
+    let cut =
+        patterns.iter().enumerate().map(|(gpu, pattern)| cut(observed, planner, gpu, pattern));
+    let mut fixed =
+        Fixed::new(observed, policy, planner, &cut.collect::<Option<Vec<_>>>()?, false)?;
     let end = MONDAY.plus(Millis::new(scenario.days * DAY));
     let troubles = troubles(scenario.days);
-    let (records, asked) = Play::new(&mut fixed, works, &troubles, end).run();
+    let (records, asked) = Play::new(&mut fixed, works, &troubles, term(end)).run();
     let mut score = Score::of(works, &records, capacity(scenario.days));
     score.asked = asked;
     score.layout = Some(layouts::in_words(patterns));

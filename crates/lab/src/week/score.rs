@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use model::Timestamp;
 use serde::Serialize;
 
-use super::column::Blocked;
-use super::daemon::Tally;
-use super::play::{Fate, Record};
-use super::work::{HOUR, MINUTE, TENANTS, Work};
+use super::work::{HOUR, MINUTE, Work, size};
+use crate::play::column::Blocked;
+use crate::play::daemon::Tally;
+use crate::play::{Fate, Record};
 
 /// Waiting in minutes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -109,7 +109,7 @@ impl Score {
                 continue;
             }
             let wait = minutes(record.waited);
-            for key in ["all".to_owned(), TENANTS[work.tenant].to_owned(), work.size()] {
+            for key in ["all".to_owned(), work.spec.tenant.to_string(), size(&work.spec)] {
                 all.entry(key).or_default().push(wait);
             }
         }
@@ -138,11 +138,11 @@ impl Score {
         self.set("blocked", all.len() as f64);
         self.set("blocked by a cap", count(|b| b.cap));
         self.set("avoidable in idle room", count(|b| !b.cap && b.idle_room));
-        self.set("avoidable by packing", count(|b| !b.cap && b.packing));
+        self.set("avoidable by packing", count(|b| !b.cap && b.packing == Some(true)));
         let refused: Vec<&Blocked> = records.iter().filter_map(|r| r.refused.as_ref()).collect();
         let of = |which: fn(&Blocked) -> bool| refused.iter().filter(|b| which(b)).count() as f64;
         self.set("refused, avoidable in idle room", of(|b| !b.cap && b.idle_room));
-        self.set("refused, avoidable by packing", of(|b| !b.cap && b.packing));
+        self.set("refused, avoidable by packing", of(|b| !b.cap && b.packing == Some(true)));
     }
 
     /// What the daemon counted.

@@ -1,9 +1,11 @@
-//! What people want done: one job, session, replica or test each, the same in every column.
+//! What a week's work is: kinds, tenants, and the moments that all of it is counted from.
 //!
 //! Must never know how a column serves it.
 
-use broker::{Patience, Priority};
-use model::{Millis, Timestamp};
+use broker::{GpuSelector, Holder, IdleRule, Patience, Priority, RequestSpec, Terms, Wanted};
+use model::{Millis, ProfileSelector, Tenant, Timestamp, Uid};
+
+pub(crate) use crate::play::work::{Course, Work};
 
 /// When the week begins: a Monday, midnight.
 pub(crate) const MONDAY: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -19,29 +21,13 @@ pub(crate) const DEFAULT_TIME: Millis = Millis::new(DAY);
 pub(crate) const TENANTS: [&str; 6] =
     ["nlp", "vision", "biology", "teaching", "robotics", "serving"];
 
-/// Of what kind a piece of work is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    Notebook,
-    Batch,
-    Replica,
-    Test,
-    WholeGpu,
-}
-
-/// What is done with a slice.
+/// A piece of work of the week before it is a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Course {
-    /// So much work, from its start to its end.
-    Labour(Millis),
-    /// Somebody is there until `leaves` (`None`: forgets to leave), at work in these spans.
-    Present { spans: Vec<(Timestamp, Timestamp)>, leaves: Option<Timestamp> },
-}
-
-/// One piece of work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Work {
-    pub(crate) kind: Kind,
+pub(crate) struct Task {
+    /// Whether it takes a GPU as a whole.
+    pub(crate) whole: bool,
+    /// Whether it is a replica of a service.
+    pub(crate) replica: bool,
     pub(crate) tenant: usize,
     pub(crate) uid: u32,
     /// Compute slices of the profile; 7 for a whole GPU, too.
@@ -68,35 +54,43 @@ pub(crate) const fn units(slices: u8) -> u32 {
     }
 }
 
-impl Work {
-    /// Grid units it asks for.
-    pub(crate) const fn units(&self) -> u32 {
-        units(self.slices) * self.count
-    }
-
-    /// The size as the table names it.
-    pub(crate) fn size(&self) -> String {
-        match (self.kind, self.count) {
-            (Kind::WholeGpu, _) => "whole GPU".to_owned(),
-            (_, 1) => format!("{}g", self.slices),
-            _ => "several slices".to_owned(),
-        }
-    }
-
-    /// From when to when it would take its room if it were served at once and nothing were taken
-    /// back.
-    pub(crate) fn span(&self) -> (Timestamp, Timestamp) {
-        let end = match &self.course {
-            Course::Labour(work) => {
-                let length = self.time.map_or(*work, |limit| limit.min(*work));
-                self.asked_at.plus(length)
-            }
-            Course::Present { spans, leaves } => {
-                let last = spans.last().map_or(self.asked_at, |span| span.1);
-                let limit = self.time.map_or(last, |limit| self.asked_at.plus(limit));
-                leaves.map_or(limit, |at| at.min(limit.max(last)))
-            }
+impl From<Task> for Work {
+    fn from(task: Task) -> Self {
+        let spec = RequestSpec {
+            tenant: Tenant::new(TENANTS[task.tenant]),
+            uid: Uid::new(task.uid),
+            wanted: if task.whole {
+                Wanted::WholeGpu
+            } else {
+                Wanted::Profile(ProfileSelector::Slices(task.slices))
+            },
+            count: task.count,
+            gpu: GpuSelector::Any,
+            time: task.time,
+            expect: task.expect,
+            patience: task.patience,
+            name: task.name,
+            holder: Holder::Token { life: Millis::new(u64::MAX / 4) },
+            command: None,
+            terms: Terms {
+                priority: task.priority,
+                idle: if task.replica { IdleRule::Never } else { IdleRule::Tenant },
+                preemptible: task.preemptible,
+                restartable: task.restartable,
+                linger: task.replica.then(|| Millis::from_secs(600)),
+                ..Terms::default()
+            },
         };
-        (self.asked_at, end.max(self.asked_at))
+        let units = units(task.slices) * task.count;
+        Self { asked_at: task.asked_at, spec, course: task.course, units }
+    }
+}
+
+/// The size of a piece of work as the table names it.
+pub(crate) fn size(spec: &RequestSpec) -> String {
+    match (&spec.wanted, spec.count) {
+        (Wanted::WholeGpu, _) => "whole GPU".to_owned(),
+        (wanted, 1) => wanted.to_string(),
+        _ => "several slices".to_owned(),
     }
 }

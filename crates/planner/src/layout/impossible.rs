@@ -198,6 +198,20 @@ pub enum Impossible {
     },
 }
 
+impl Impossible {
+    /// Whether the wish can never be met on that GPU, whatever ends and whatever is destroyed there.
+    pub const fn is_for_ever(&self) -> bool {
+        matches!(
+            self,
+            Self::Unknown { .. }
+                | Self::UnknownCompute { .. }
+                | Self::Illegal { .. }
+                | Self::TooMuchCompute { .. }
+                | Self::TooMuch { .. }
+        )
+    }
+}
+
 const fn health_words(health: &Health) -> &str {
     match health {
         Health::Ok => "ok",

@@ -11,7 +11,13 @@ mod many;
 #[cfg(test)]
 mod online;
 #[cfg(test)]
+mod pack;
+#[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod scar;
+#[cfg(test)]
+mod size;
 #[cfg(test)]
 mod steps;
 #[cfg(test)]

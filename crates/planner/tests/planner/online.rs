@@ -82,7 +82,7 @@ proptest! {
     #[test]
     fn every_choice_is_right_and_can_be_carried_out(worlds in worlds(3), index in 0usize..16) {
         let (want, profile) = want(&worlds, index);
-        for policy in [Policy::Scar, Policy::FirstFit, Policy::BestFit] {
+        for policy in Policy::ALL {
             let choice =
                 planner().choose_by(policy, &rooms(&worlds), &want, &Forecast::unknown());
             judge(&worlds, profile, choice.as_ref());

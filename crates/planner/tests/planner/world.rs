@@ -230,7 +230,8 @@ pub(crate) fn execute(node: &NodeSnapshot, plan: &Plan) -> NodeSnapshot {
             }
             Step::CreateGpuInstance { profile, placement, .. } => {
                 let part = PlacedProfile { placement: *placement, profile: *profile };
-                let id = 100 + gpu.instances.len() as u32;
+                let free = |id: &u32| gpu.instances.iter().all(|i| i.id.get() != *id);
+                let id = (100..200).find(free).unwrap();
                 gpu.instances.push(bare(id, part));
             }
             Step::CreateComputeInstance { at: placement, profile, placement: inside, .. } => {

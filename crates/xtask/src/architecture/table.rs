@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("host", &["model"]),
     ("executor", &["model", "checker", "broker", "driver", "host"]),
     ("store", &["model", "broker"]),
-    ("config", &["model", "broker"]),
+    ("config", &["model", "planner", "broker"]),
     ("layout-file", &["model"]),
     ("api", &["model"]),
     (
@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cli",
         &[
             "model",
+            "planner",
             "broker",
             "sim-gpu",
             "sim-nvml",
@@ -46,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "layout-file",
             "api",
             "daemon",
+            "lab",
         ],
     ),
     (
@@ -62,7 +64,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "api",
         ],
     ),
-    ("xtask", &["model", "config", "lab"]),
+    ("xtask", &["model", "planner", "config", "lab"]),
 ];
 
 /// A foreign crate that pure crates may use.
