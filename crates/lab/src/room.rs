@@ -723,7 +723,9 @@ impl Room {
                 gpus.extend(self.bench.driver().gpu_snapshot(&gpu));
             }
         }
-        gpus.iter_mut().for_each(|gpu| self.learn_geometry(gpu));
+        for gpu in &mut gpus {
+            self.learn_geometry(gpu);
+        }
         self.observed = NodeSnapshot {
             taken_at: self.now,
             driver_version: versions.driver,
