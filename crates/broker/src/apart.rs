@@ -14,8 +14,10 @@ impl SliceTarget {
     pub(crate) fn excludes(&self, world: &World<'_>, part: PlacedProfile) -> bool {
         let own = PlacedProfile { placement: self.key.placement, profile: self.profile };
         let geometry = world.observed.gpu(&self.key.gpu).and_then(|gpu| gpu.geometry.as_deref());
-        own.placement.overlaps(part.placement)
-            || geometry.is_some_and(|geometry| !go_together(geometry, own, part))
+        match geometry {
+            Some(geometry) => !go_together(geometry, own, part),
+            None => own.placement.overlaps(part.placement),
+        }
     }
 
     /// Whether this place cannot be had while a lease has what it has.
@@ -28,8 +30,11 @@ impl SliceTarget {
     }
 }
 
-/// Whether a board allows two parts at once. Of parts that it does not know it says nothing.
-fn go_together(geometry: &Geometry, one: PlacedProfile, other: PlacedProfile) -> bool {
+/// Whether a board allows two parts at once. Of parts that it does not know their places tell alone.
+pub(crate) fn go_together(geometry: &Geometry, one: PlacedProfile, other: PlacedProfile) -> bool {
+    if one.placement.overlaps(other.placement) {
+        return false;
+    }
     match Layout::new(geometry, [one, other]) {
         Ok(_) | Err(LayoutError::UnknownProfile(_) | LayoutError::IllegalPlacement(..)) => true,
         Err(

@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -71,9 +72,8 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<Exi
         let workers: Vec<_> =
             (0..options.threads).map(|_| scope.spawn(|| campaign.work(&options, begun))).collect();
         if let Some(every) = options.progress {
-            campaign.tell_progress(begun, every, || {
-                workers.iter().all(std::thread::ScopedJoinHandle::is_finished)
-            });
+            campaign
+                .tell_progress(begun, every, || workers.iter().all(ScopedJoinHandle::is_finished));
         }
     });
     campaign.report(&options, begun.elapsed())

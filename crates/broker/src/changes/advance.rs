@@ -18,16 +18,21 @@ use crate::changes::spec::{Change, GpuChange, Progress, UnitsState};
 use crate::changes::words::difference;
 use crate::changes::{settle, undo};
 use crate::command::{Effect, Peer, Refusal, Reply};
-use crate::cordon;
 use crate::decide::Draft;
 use crate::event::Event;
 use crate::grant::open_plan;
 use crate::state::SliceKey;
+use crate::{cordon, reconcile};
 
 /// Brings every open change as far as it goes now.
 pub(crate) fn advance(draft: &mut Draft<'_>) {
     let open = draft.state.changes.values().filter(|change| change.is_open());
     let open: Vec<ChangeId> = open.map(|change| change.id).collect();
+    if open.is_empty() {
+        return;
+    }
+    // What comes next is planned on the newest snapshot; no lease may be on what is not there.
+    reconcile::lose_missing(draft);
     for id in open {
         forward(draft, id);
         undo::backward(draft, id);

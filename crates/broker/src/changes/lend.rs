@@ -9,8 +9,8 @@ use model::{GpuUuid, PlacedProfile};
 use planner::{Arrangement, Choice, Hold, Room, Want};
 
 use crate::command::World;
-use crate::rooms;
 use crate::state::State;
+use crate::{apart, rooms};
 
 /// Idle slices of fixed GPUs that answer a request, at most `count`, as its arrangement allows.
 pub(crate) fn lent(
@@ -30,7 +30,8 @@ pub(crate) fn lent(
         };
         // What is kept for somebody is kept here, too, though nothing is cut for him.
         let kept = |part: &PlacedProfile| {
-            room.promised.iter().flatten().any(|kept| kept.placement.overlaps(part.placement))
+            let mut kept = room.promised.iter().flatten();
+            kept.any(|kept| !apart::go_together(&room.geometry, *kept, *part))
         };
         let idle = room.parts(Hold::Warm).filter(|part| part.profile == profile && !kept(part));
         let idle = idle.map(|part| Choice { room: index, part, reuse: true, evict: Vec::new() });

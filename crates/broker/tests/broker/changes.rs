@@ -666,6 +666,33 @@ fn what_is_booked_is_not_lent_on_a_gpu_that_was_fixed_since() {
 }
 
 #[test]
+fn a_change_that_waited_does_not_build_over_a_lease_whose_slice_is_gone() {
+    let mut rig = Rig::new(&["a30"]);
+    let robbed = rig.ask(1, "2g.12gb");
+    let mut limited = rig.spec(2, "2g.12gb");
+    limited.time = Some(Millis::from_secs(60));
+    rig.request(limited).expect("accepted");
+    rig.settle();
+    let key = rig.lease(robbed).slices[0].key.clone();
+    let start = key.placement.start.get();
+    let desired = rig.exactly(&uuid(0), &[("2g.12gb", Some(start)), ("1g.6gb", None)]);
+    let part = rig.part(&uuid(0), desired);
+    let spec = ChangeSpec { wait_idle: true, ..Rig::change_of_gpus(vec![part]) };
+    let id = rig.change(spec).expect("accepted");
+    rig.settle();
+    // The GPU was looked at; before that is told, the time of the other lease is over.
+    rig.machine.foreign_destroy(&key).unwrap();
+    rig.stolen.insert(key);
+    rig.disturb(&uuid(0));
+    rig.observed.gpus[0] = rig.machine.gpu(&uuid(0)).clone();
+    rig.now = rig.now.plus(Millis::from_secs(61));
+    rig.own(Command::Tick);
+    assert!(matches!(rig.ended(robbed), Some(broker::EndReason::SliceLost(_))));
+    rig.run_out();
+    assert!(rig.is_done(id), "{:?}", rig.the(id));
+}
+
+#[test]
 fn the_mode_does_not_go_back_over_what_a_stranger_made_meanwhile() {
     let mut machine = Machine::new(&["a100-sxm4-40gb"]);
     machine.node.gpus[0].mig = mode(MigMode::Disabled);

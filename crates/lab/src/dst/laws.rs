@@ -262,7 +262,9 @@ mod tests {
     fn room() -> Room {
         let bench = Bench::new(&HostSpec::cards("laws", "a30", 1).unwrap()).unwrap();
         bench.enable_mig();
-        let mut room = Room::new(bench, Policy::default(), Planner::default()).unwrap();
+        let mut policy = Policy::default();
+        super::super::office::rules(&mut policy);
+        let mut room = Room::new(bench, policy, Planner::default()).unwrap();
         for uid in [1, 2] {
             let client = room.new_process();
             let holder = Holder::Process { boot: room.boot_id(), client, command: None };

@@ -77,11 +77,6 @@ pub(crate) struct Rights {
     bookings: BTreeMap<BookingId, Booked>,
 }
 
-/// A law and what was seen.
-const fn breaks(law: &'static str, text: String) -> Broken {
-    (law, text)
-}
-
 impl Rights {
     pub(super) fn new(policy: &Policy) -> Self {
         Self {
@@ -127,10 +122,7 @@ impl Rights {
     ) -> Option<Broken> {
         let gpus = new.places.iter().map(|target| &target.key.gpu).chain(&new.whole);
         if let Some(gpu) = gpus.into_iter().find(|gpu| self.cordoned.contains(*gpu)) {
-            return Some(breaks(
-                "L6: a cordoned GPU gets nothing new",
-                format!("{lease} on {gpu}"),
-            ));
+            return Some(("L6: a cordoned GPU gets nothing new", format!("{lease} on {gpu}")));
         }
         let known = self.leases.get(&lease)?;
         let slices = new.places.iter().map(|target| (target.key.clone(), target.profile));
@@ -147,7 +139,7 @@ impl Rights {
         });
         let (id, booked) = lost?;
         let text = format!("{lease} with {:?} gets a place of {id}: {booked:?}", known.spec.time);
-        Some(breaks("L6: a booked place gets nobody who might still be there", text))
+        Some(("L6: a booked place gets nobody who might still be there", text))
     }
 
     /// Nobody is told to leave without need, without the right, or at too short notice.
@@ -161,28 +153,26 @@ impl Rights {
         let known = self.leases.get(&id)?;
         let terms = &known.spec.terms;
         let text = || format!("{id} at {:?}: {notice:?}; {known:?}", seen.at);
+        // A daemon that takes over tells again what was told, be a GPU out of sight or not.
+        let again = known.told.as_ref().is_some_and(|told| told.reason == notice.reason);
         let least = match &notice.reason {
             NoticeReason::Preempted { for_lease } => {
                 if !terms.preemptible {
-                    return Some(breaks("L6: only the preemptible are preempted", text()));
+                    return Some(("L6: only the preemptible are preempted", text()));
                 }
-                // A daemon that takes over tells again what was told.
-                let again = known.told.as_ref().is_some_and(|told| told.reason == notice.reason);
                 if !again && !self.has_better_right(node, *for_lease, known) {
                     let law = "L6: who is told to leave is in the way of a better right";
-                    return Some(breaks(law, text()));
+                    return Some((law, text()));
                 }
                 seen.at.plus(self.policy.notice)
             }
             NoticeReason::Booked { booking } => {
                 let booked = self.bookings.get(booking);
-                let needed =
-                    booked.filter(|b| b.kept.are_taken_by(node, &known.slices, &known.whole));
+                let needed = booked.filter(|booked| {
+                    again || booked.kept.are_taken_by(node, &known.slices, &known.whole)
+                });
                 let Some(booked) = needed.filter(|_| terms.preemptible) else {
-                    return Some(breaks(
-                        "L6: only who is preemptible leaves for a booking",
-                        text(),
-                    ));
+                    return Some(("L6: only who is preemptible leaves for a booking", text()));
                 };
                 let grace = self.policy.grace.get() * 2;
                 let last = booked.spec.from.as_millis().saturating_sub(grace);
@@ -190,17 +180,14 @@ impl Rights {
             }
             NoticeReason::Idle { since } => {
                 if seen.protected {
-                    return Some(breaks("L6: protected hours leave idle leases alone", text()));
+                    return Some(("L6: protected hours leave idle leases alone", text()));
                 }
                 if known.activity != (Activity::Idle { since: *since }) {
-                    return Some(breaks("L6: only what is known to be idle is called so", text()));
+                    return Some(("L6: only what is known to be idle is called so", text()));
                 }
                 let limit = self.idle_limit(&known.spec);
                 if limit.is_none_or(|limit| since.plus(limit) > seen.at) {
-                    return Some(breaks(
-                        "L6: nobody is warned before his idle time is over",
-                        text(),
-                    ));
+                    return Some(("L6: nobody is warned before his idle time is over", text()));
                 }
                 seen.at.plus(self.policy.idle_warning)
             }
@@ -208,25 +195,19 @@ impl Rights {
                 let there = known.whole.contains(gpu)
                     || known.slices.iter().any(|(key, _)| key.gpu == *gpu);
                 if !there || !(terms.preemptible || terms.restartable) {
-                    return Some(breaks(
-                        "L6: only who may be asked is asked to leave a GPU",
-                        text(),
-                    ));
+                    return Some(("L6: only who may be asked is asked to leave a GPU", text()));
                 }
                 seen.at.plus(self.policy.notice)
             }
             NoticeReason::Move { .. } => {
                 if !terms.restartable {
-                    return Some(breaks("L6: only the restartable are asked to move", text()));
+                    return Some(("L6: only the restartable are asked to move", text()));
                 }
                 seen.at.plus(self.policy.notice)
             }
         };
         if notice.until < least {
-            return Some(breaks(
-                "L6: whoever is told to leave has the time that the rules give",
-                text(),
-            ));
+            return Some(("L6: whoever is told to leave has the time that the rules give", text()));
         }
         None
     }
@@ -275,7 +256,7 @@ impl Rights {
             }
             (EndReason::Idle { since }, told) => {
                 if seen.protected {
-                    return Some(breaks("L6: protected hours leave idle leases alone", text()));
+                    return Some(("L6: protected hours leave idle leases alone", text()));
                 }
                 told == Some(&NoticeReason::Idle { since: *since })
             }
@@ -290,11 +271,7 @@ impl Rights {
             }
             _ => true,
         };
-        if due {
-            None
-        } else {
-            Some(breaks("L6: nobody is ended for others but as he was told", text()))
-        }
+        (!due).then(|| ("L6: nobody is ended for others but as he was told", text()))
     }
 
     fn remember(&mut self, seen: &Seen) {
@@ -383,10 +360,7 @@ impl Rights {
             !known.ends && !waits
         });
         let (id, known) = told?;
-        Some(breaks(
-            "L6: nobody stays told to leave for who does not wait",
-            format!("{id}: {known:?}"),
-        ))
+        Some(("L6: nobody stays told to leave for who does not wait", format!("{id}: {known:?}")))
     }
 
     /// From its start on a booked place has nobody else, but who is leaving: the daemon has looked
@@ -411,7 +385,7 @@ impl Rights {
             });
             if let Some((lease, known)) = taken {
                 let text = format!("{lease} is on a place of {id}: {known:?}, {booked:?}");
-                return Some(breaks("L6: a booked place is free at its start", text));
+                return Some(("L6: a booked place is free at its start", text));
             }
         }
         None
