@@ -3,6 +3,7 @@
 //! Must never hold a rule of the broker: these are shapes, and a caller that carries them.
 
 pub mod access;
+pub mod asked;
 mod calls;
 pub mod changes;
 pub mod client;
@@ -19,6 +20,7 @@ pub mod v1;
 pub mod waiting;
 
 pub use access::{AuditView, Role, TokenMade, TokenRequest, TokenView};
+pub use asked::AskedView;
 pub use changes::{
     BlockedView, ChangeState, ChangeView, FixRequest, FixedView, GpuChangeState, GpuChangeView,
     GpuPlan, InTheWay, MachineIdentity, PLAN_FORMAT, PartView, Permissions, PlanDocument,

@@ -6,6 +6,7 @@ use model::LeaseId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::asked::AskedView;
 use crate::v1::EndKind;
 use crate::waiting::{PriorityKind, StartView};
 
@@ -116,6 +117,9 @@ pub struct LifeView {
     pub told_start: Option<StartView>,
     /// What it was, once it is over.
     pub receipt: Option<ReceiptView>,
+    /// What was asked, and on what terms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedView>,
 }
 
 /// A container that is to hold a lease.
@@ -174,6 +178,9 @@ pub struct PastLease {
     pub displaced: u32,
     /// What it was; absent if it was never granted.
     pub receipt: Option<ReceiptView>,
+    /// What was asked, and on what terms; absent from daemons that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedView>,
     /// The number of the event that ended it.
     pub seq: u64,
 }

@@ -135,6 +135,7 @@ pub(crate) enum Command {
     Events(verbs::events::EventsArgs),
     History(verbs::history::HistoryArgs),
     Usage(verbs::usage::UsageArgs),
+    Whatif(verbs::whatif::WhatifArgs),
     Token(verbs::token::TokenArgs),
     Audit(verbs::audit::AuditArgs),
     Access(verbs::access::AccessArgs),

@@ -44,10 +44,10 @@ pub(crate) fn words(one: &Unfinished, index: impl Fn(&GpuUuid) -> Option<u32>) -
     let mut text = format!("{what} was cut off with its daemon");
     let indices: Vec<u32> = one.gpus.iter().filter_map(index).collect();
     if !indices.is_empty() {
-        text.push_str(&format!(": it may be half done on {}", gpus(&indices)));
+        text = format!("{text}: it may be half done on {}", gpus(&indices));
     }
     if !one.units.is_empty() {
-        text.push_str(&format!("; {} may be stopped", one.units.join(", ")));
+        text = format!("{text}; {} may be stopped", one.units.join(", "));
     }
     text
 }

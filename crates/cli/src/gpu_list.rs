@@ -103,7 +103,10 @@ fn word(text: &str) -> Result<Word, String> {
     };
     match text.parse().map_err(bad)? {
         GpuSelector::Any => Ok(Word::All),
-        selector => Ok(Word::Named(selector)),
+        selector @ (GpuSelector::Index(_)
+        | GpuSelector::Uuid(_)
+        | GpuSelector::Pci(_)
+        | GpuSelector::Model(_)) => Ok(Word::Named(selector)),
     }
 }
 

@@ -48,7 +48,7 @@ fn a_comparison_fits_a_page_and_is_the_same_again() {
     for words in [
         "4 a100-sxm4-80gb; rejected at once; 2 seeds",
         "bimodal, steady, load 1.00: ",
-        "POLICY   ACCEPTED %",
+        "POLICY  ACCEPTED %",
         "AVOIDABLE %",
         "Time of decisions on this machine",
     ] {
@@ -143,7 +143,7 @@ fn what_cannot_be_played_is_refused_with_what_to_do() {
     assert!(said.contains("E-FILE") && said.contains("/nowhere/jobs.csv"), "{said}");
     let said = fails(3, &["mixes", "--board", "a100"]);
     assert!(said.contains("the nearest are") && said.contains("E-USAGE"), "{said}");
-    assert!(fails(3, &["mixes", "--policy", "luck"]).contains("there are scar, first-fit"));
+    assert!(fails(3, &["mixes", "--policy", "luck"]).contains("there are scar, flp, first-fit"));
     assert!(fails(3, &["mixes", "--mix", "odd"]).contains("skew-small"));
     assert!(fails(3, &["mixes", "--load", "0"]).contains("such as 0.85"));
     assert!(fails(3, &["fill", "--gpus", "0"]).contains("1..=1000000"));

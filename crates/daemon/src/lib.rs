@@ -50,4 +50,5 @@ pub use machine::{open_driver, view_without_daemon};
 pub use options::{DaemonError, GpuSource, Options};
 pub use run::run;
 pub use serve::openapi;
+pub use settings::policy;
 pub use unfinished::{Unfinished, unfinished};

@@ -98,12 +98,7 @@ pub(crate) fn holders(
 
 fn name(holder: &HolderView) -> String {
     let command = holder.command.as_deref().unwrap_or("a process");
-    let mut text = command.to_owned();
-    if let Some(pid) = holder.pid {
-        text.push_str(&format!(" (pid {pid})"));
-    }
-    if let Some(unit) = &holder.unit {
-        text.push_str(&format!(" of {unit}"));
-    }
-    text
+    let pid = holder.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    let unit = holder.unit.as_ref().map(|unit| format!(" of {unit}")).unwrap_or_default();
+    format!("{command}{pid}{unit}")
 }

@@ -94,6 +94,7 @@ impl<'a> Story<'a> {
             end_reason: reason.to_string(),
             displaced: self.displaced,
             receipt,
+            asked: Some(views::asked::of(spec)),
             seq: self.closed.end.seq,
         })
     }

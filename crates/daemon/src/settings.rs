@@ -86,7 +86,7 @@ fn members(config: &Config) -> Members {
 }
 
 /// The broker's rules.
-pub(crate) fn policy(config: &Config, passive: bool) -> Policy {
+pub fn policy(config: &Config, passive: bool) -> Policy {
     let tenant = |tenant: &config::Tenant| (Tenant::new(tenant.name.clone()), tenant.rules.clone());
     Policy {
         passive,

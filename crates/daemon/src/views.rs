@@ -2,6 +2,7 @@
 //!
 //! Must never show a user what belongs to another: commands are told to their owner alone.
 
+pub(crate) mod asked;
 pub(crate) mod changes;
 pub(crate) mod life;
 pub(crate) mod rooms;

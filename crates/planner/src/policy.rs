@@ -15,7 +15,7 @@ pub enum Policy {
     #[default]
     Scar,
     /// Forecast-lookahead packing: what leaves the next requests with the least unmet demand, by size,
-    /// over many lengths of "next"; between equals what SCAR says.
+    /// over many lengths of "next"; between equals best fit.
     Flp,
     /// The first GPU with room, its lowest start. What kube-scheduler's allocator of dynamic
     /// resources does (NVIDIA k8s-dra-driver-gpu, issue 932); kept for comparison.

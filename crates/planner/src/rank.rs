@@ -26,7 +26,6 @@ impl Rank {
         self.evictions
             .cmp(&other.evictions)
             .then_with(|| one.cost.total_cmp(&two.cost))
-            .then_with(|| one.price.total_cmp(&two.price))
             .then_with(|| one.fullness.cmp(&two.fullness))
             .then_with(|| self.turn.cmp(&other.turn))
             .then_with(|| one.place.cmp(&two.place))
@@ -43,9 +42,7 @@ impl Rank {
 #[derive(Debug, Clone, Copy, Default)]
 struct Score {
     cost: f64,
-    /// Between those of equal cost.
-    price: f64,
-    /// Which GPU between those of equal price, before its number.
+    /// Between those of equal cost, before the number of the GPU.
     fullness: (u32, u32),
     /// Which start on one GPU.
     place: (u32, u32),
@@ -75,7 +72,7 @@ pub(crate) struct Ranking {
 impl Ranking {
     /// For fleets counted in pools, one per board.
     pub(crate) fn new(policy: Policy, pools: &[Pool], tables: &[&GeometryTables]) -> Self {
-        let priced = matches!(policy, Policy::Scar | Policy::Flp);
+        let priced = policy == Policy::Scar;
         let prices = if priced { Prices::new(pools, tables) } else { Prices::default() };
         let lookahead = (policy == Policy::Flp).then(|| Lookahead::new(pools, tables));
         Self { policy, prices, lookahead }
@@ -92,21 +89,24 @@ impl Ranking {
         let Candidate { board, standing, part, to, .. } = *candidate;
         let (from, shapes) = (standing.held, tables.shapes());
         let fullest = || (tables.freedom(from), tables.freedom(standing.full));
-        let price = || self.prices.cost(board, tables, from, part);
+        let tightest = || {
+            let left = tables.freedom(from);
+            (left, left - tables.freedom(to).min(left))
+        };
         let plain = Score::default();
         match self.policy {
-            Policy::Scar => Score { cost: price(), fullness: fullest(), ..plain },
+            Policy::Scar => Score {
+                cost: self.prices.cost(board, tables, from, part),
+                fullness: fullest(),
+                ..plain
+            },
             Policy::Flp => {
                 let ahead = self.lookahead.as_ref();
                 let cost = ahead.map_or(0.0, |ahead| ahead.cost(board, tables, from, part));
-                Score { cost, price: price(), fullness: fullest(), ..plain }
+                Score { cost, fullness: tightest(), ..plain }
             }
             Policy::FirstFit | Policy::RoundRobin { .. } => plain,
-            Policy::BestFit => {
-                let left = tables.freedom(from);
-                let lost = left - tables.freedom(to).min(left);
-                Score { fullness: (left, lost), ..plain }
-            }
+            Policy::BestFit => Score { fullness: tightest(), ..plain },
             Policy::BestIndex | Policy::WorstFit => {
                 let free = shapes.free_units(from);
                 let most = if self.policy == Policy::WorstFit { u32::MAX - free } else { free };

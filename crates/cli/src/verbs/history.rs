@@ -86,11 +86,23 @@ async fn past(client: &Client, args: &HistoryArgs) -> Result<Vec<PastLease>, Fai
         filter.push(format!("tenant={}", api::client::escape(tenant)));
     }
     let most = args.last.unwrap_or(if args.since.is_some() { u32::MAX } else { 20 });
+    pages(client, &filter.join("&"), most).await
+}
+
+/// All leases that ended at a moment or later, oldest first.
+///
+/// # Errors
+/// [`Failure`] if the daemon does not tell.
+pub(crate) async fn since(client: &Client, since_ms: u64) -> Result<Vec<PastLease>, Failure> {
+    pages(client, &format!("since_ms={since_ms}"), u32::MAX).await
+}
+
+async fn pages(client: &Client, filter: &str, most: u32) -> Result<Vec<PastLease>, Failure> {
     let mut found: Vec<PastLease> = Vec::new();
     let mut cursor = None;
     loop {
         let left = most.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-        let page = client.history(&filter.join("&"), left.clamp(1, BATCH), cursor.as_deref()).await;
+        let page = client.history(filter, left.clamp(1, BATCH), cursor.as_deref()).await;
         let page = page.map_err(|error| Failure::of_client("cannot read the history", &error))?;
         found.extend(page.items);
         cursor = page.next;
@@ -218,6 +230,7 @@ pub(crate) mod tests {
                 },
                 advice: None,
             }),
+            asked: None,
             seq: 9,
         }
     }

@@ -46,6 +46,7 @@ pub(crate) mod token;
 pub(crate) mod topo;
 pub(crate) mod uninstall;
 pub(crate) mod usage;
+pub(crate) mod whatif;
 pub(crate) mod why;
 pub(crate) mod why_busy;
 
@@ -97,6 +98,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<ExitCode, 
         Command::Events(args) => events::run(context, &args),
         Command::History(args) => history::run(context, &args),
         Command::Usage(args) => usage::run(context, &args),
+        Command::Whatif(args) => whatif::run(context, &args),
         Command::Token(args) => token::run(context, args),
         Command::Audit(args) => audit::run(context, &args),
         Command::Access(args) => access::run(context, &args),

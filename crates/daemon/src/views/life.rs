@@ -2,10 +2,8 @@
 //!
 //! Must never advise a smaller slice on less than what was measured.
 
-use api::{ActivityKind, LifeView, MeteredView, NoticeKind, NoticeView, PriorityKind, ReceiptView};
-use broker::{
-    Activity, Holder, Lease, Metered, Notice, NoticeReason, Phase, Priority, Receipt, RequestSpec,
-};
+use api::{ActivityKind, LifeView, MeteredView, NoticeKind, NoticeView, ReceiptView};
+use broker::{Activity, Holder, Lease, Metered, Notice, NoticeReason, Phase, Receipt, RequestSpec};
 use model::{MemoryMib, Millis, NodeSnapshot, Timestamp};
 
 use crate::published::Published;
@@ -32,14 +30,11 @@ pub(crate) fn of(published: &Published, lease: &Lease) -> LifeView {
             Holder::Container { id, .. } => Some(id.clone()),
             Holder::Process { .. } | Holder::Token { .. } | Holder::Engine { .. } => None,
         },
-        priority: match lease.spec.terms.priority {
-            Priority::Low => PriorityKind::Low,
-            Priority::Normal => PriorityKind::Normal,
-            Priority::High => PriorityKind::High,
-        },
+        priority: super::asked::priority(lease.spec.terms.priority),
         preemptible: lease.spec.terms.preemptible,
         told_start: lease.predicted.as_ref().map(crate::serve::why::start),
         receipt: None,
+        asked: Some(super::asked::of(&lease.spec)),
     }
 }
 

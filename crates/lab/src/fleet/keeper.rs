@@ -126,7 +126,9 @@ impl<'a> Keeper<'a> {
                     }
                     if placed.is_none() {
                         for (gpu, part) in ground.leave(request) {
-                            mover.iter_mut().for_each(|mover| mover.take(Spot { gpu, part }));
+                            if let Some(mover) = mover.as_mut() {
+                                mover.take(Spot { gpu, part });
+                            }
                         }
                         return false;
                     }
@@ -154,7 +156,9 @@ impl<'a> Keeper<'a> {
             Holder::Placed { ground, mover, .. } => {
                 for (gpu, part) in ground.leave(request) {
                     self.packing.take(ground.gpus[gpu].board, part.profile, 1);
-                    mover.iter_mut().for_each(|mover| mover.take(Spot { gpu, part }));
+                    if let Some(mover) = mover.as_mut() {
+                        mover.take(Spot { gpu, part });
+                    }
                 }
             }
             Holder::Counted(held) => {
@@ -233,10 +237,10 @@ impl<'a> Keeper<'a> {
 
     /// Gives kept room back, if it was kept for this request.
     pub(crate) fn drop_kept_for(&mut self, request: usize) {
-        if let Holder::Placed { ground, .. } = &mut self.holder {
-            if ground.seal.is_some_and(|seal| seal.owner == request) {
-                ground.unseal();
-            }
+        if let Holder::Placed { ground, .. } = &mut self.holder
+            && ground.seal.is_some_and(|seal| seal.owner == request)
+        {
+            ground.unseal();
         }
     }
 

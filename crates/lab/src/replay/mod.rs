@@ -4,9 +4,11 @@
 //! Must never know what a job will do before it asked for it: a column sees requests, and no trace.
 
 mod fifo;
+mod layout;
 pub mod migbench;
 mod nodes;
 mod outcome;
+mod summary;
 
 use broker::{Policy, RequestSpec};
 use model::{GpuSnapshot, Millis, NodeSnapshot, PlacedProfile, Timestamp};
@@ -14,7 +16,11 @@ use planner::Planner;
 use sim_gpu::{HostSpec, Latencies};
 use sim_nvml::{Aside, swap_thread};
 
+pub(crate) use layout::lay_out;
+pub use layout::lay_out_on;
 pub use outcome::{JobEnd, JobOutcome, Outcome, Waits, quantile};
+
+pub use summary::{Summary, size};
 
 use crate::bench::{Bench, BenchError};
 use crate::play::column::Column;
@@ -186,19 +192,24 @@ fn room(site: &Site, policy: Policy, begin: Timestamp) -> Result<Room, BenchErro
 }
 
 /// Units of the placement grids of a machine's GPUs.
-fn grid_of(observed: &NodeSnapshot) -> u32 {
+pub fn grid_of(observed: &NodeSnapshot) -> u32 {
     let grids = observed.gpus.iter().map(|gpu| gpu.geometry.as_ref().map_or(8, |g| g.grid.get()));
     grids.map(u32::from).sum()
 }
 
-fn work(job: &Job, gpus: &[GpuSnapshot]) -> Work {
-    let spec = job.spec.clone();
+/// Units of the placement grid that a request takes on the first of these GPUs that answers it.
+pub fn units_of(spec: &RequestSpec, gpus: &[GpuSnapshot]) -> u32 {
     let geometries = gpus.iter().filter(|gpu| spec.gpu.matches(gpu));
     let mut sizes = geometries
         .filter_map(|gpu| answer(&spec.wanted, gpu.geometry.as_deref()?))
         .map(|profile| u32::from(profile.size.get()));
-    let units = sizes.next().unwrap_or(1) * spec.count;
-    Work { asked_at: job.asked_at, spec, course: Course::Labour(job.run), units }
+    sizes.next().unwrap_or(1) * spec.count
+}
+
+fn work(job: &Job, gpus: &[GpuSnapshot]) -> Work {
+    let units = units_of(&job.spec, gpus);
+    let course = Course::Labour(job.run);
+    Work { asked_at: job.asked_at, spec: job.spec.clone(), course, units }
 }
 
 /// Sums of what several daemons counted.

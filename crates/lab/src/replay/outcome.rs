@@ -73,7 +73,7 @@ impl JobOutcome {
 }
 
 /// What a replay came to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
     /// Each job, in the order of asking.
     pub jobs: Vec<JobOutcome>,
@@ -154,9 +154,8 @@ fn job(work: &Work, record: &Record) -> JobOutcome {
         end: match record.fate {
             Fate::Done | Fate::TakenBack => JobEnd::Done,
             Fate::CutOff => JobEnd::CutOff,
-            Fate::Refused if served => JobEnd::CutOff,
+            Fate::Refused | Fate::GaveUp if served => JobEnd::CutOff,
             Fate::Refused => JobEnd::Refused,
-            Fate::GaveUp if served => JobEnd::CutOff,
             Fate::GaveUp => JobEnd::GaveUp,
             Fate::Unfinished => JobEnd::NeverServed,
         },

@@ -7,6 +7,7 @@ use planner::Planner;
 
 use super::GPUS;
 use super::score::Score;
+use crate::replay::lay_out;
 
 /// Compute slices of the parts of one GPU, largest first.
 pub(crate) type Pattern = &'static [u8];
@@ -111,24 +112,10 @@ pub(crate) fn cut(
     pattern: Pattern,
 ) -> Option<Vec<PlacedProfile>> {
     let geometry = observed.gpus.get(gpu)?.geometry.as_ref()?;
-    let tables = planner.tables(geometry);
-    let mut ways = vec![(tables.empty(), Vec::new())];
-    for slices in pattern {
-        let profile = geometry.select(&ProfileSelector::Slices(*slices)).ok()?.id;
-        ways = ways
-            .iter()
-            .flat_map(|(class, parts)| {
-                let tables = &tables;
-                tables.parts_of(profile).filter_map(move |part| {
-                    let next = tables.after(*class, part)?;
-                    let mut parts: Vec<PlacedProfile> = parts.clone();
-                    parts.push(tables.part(part));
-                    Some((next, parts))
-                })
-            })
-            .collect();
-        ways.sort_by_key(|(class, _)| *class);
-        ways.dedup_by_key(|(class, _)| *class);
-    }
-    ways.into_iter().next().map(|(_, parts)| parts)
+    let part = |slices: &u8| {
+        let profile = geometry.select(&ProfileSelector::Slices(*slices)).ok()?;
+        Some((profile.id, None))
+    };
+    let parts: Option<Vec<_>> = pattern.iter().map(part).collect();
+    lay_out(&planner.tables(geometry), &parts?)
 }

@@ -36,12 +36,12 @@ fn free(gpu: Units) -> usize {
 }
 
 /// F of arXiv 2511.18906, on units.
-fn fragmentation(gpu: Units) -> i64 {
+fn fragmentation(gpu: Units) -> isize {
     let mut sum = 0;
     for (_, size, starts, _) in PLACES {
         if size <= free(gpu) {
             let blocked = starts.iter().filter(|start| with(gpu, **start, size).is_none());
-            sum += size as i64 * blocked.count() as i64;
+            sum += size.cast_signed() * blocked.count().cast_signed();
         }
     }
     sum
@@ -60,19 +60,21 @@ fn places_left(gpu: Units) -> usize {
 fn judged(policy: Policy, gpus: &[Units], profile: u32) -> Option<(usize, u8)> {
     let (_, size, starts, order) = PLACES.into_iter().find(|place| place.0 == profile)?;
     let index = |start: u8| order.iter().position(|other| *other == start).unwrap();
-    let mut best: Option<([i64; 5], (usize, u8))> = None;
+    let mut best: Option<([isize; 5], (usize, u8))> = None;
     for (number, gpu) in gpus.iter().enumerate() {
         for start in starts {
             let Some(after) = with(*gpu, *start, size) else { continue };
-            let (room, turn, fullness) = (number as i64, i64::from(*start), free(*gpu) as i64);
+            let (room, turn, fullness) =
+                (number.cast_signed(), isize::from(*start), free(*gpu).cast_signed());
             let key = match policy {
                 Policy::FirstFit => [room, turn, 0, 0, 0],
-                Policy::RoundRobin { next } => [i64::from(number < next), room, turn, 0, 0],
-                Policy::BestIndex => [fullness, room, index(*start) as i64, 0, 0],
-                Policy::WorstFit => [-fullness, room, index(*start) as i64, 0, 0],
+                Policy::RoundRobin { next } => [isize::from(number < next), room, turn, 0, 0],
+                Policy::BestIndex => [fullness, room, index(*start).cast_signed(), 0, 0],
+                Policy::WorstFit => [-fullness, room, index(*start).cast_signed(), 0, 0],
                 Policy::Mfi => [fragmentation(after) - fragmentation(*gpu), room, turn, 0, 0],
                 Policy::Hami => {
-                    let (run, left) = (longest_run(after) as i64, places_left(after) as i64);
+                    let (run, left) =
+                        (longest_run(after).cast_signed(), places_left(after).cast_signed());
                     [fullness, room, -run, -left, turn]
                 }
                 Policy::Scar | Policy::Flp | Policy::BestFit => {

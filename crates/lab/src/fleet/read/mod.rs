@@ -227,7 +227,10 @@ impl Trace {
         let last = requests.last().map_or(Timestamp::default(), |request| request.arrival);
         let measured = Span { from: Timestamp::default(), to: last.plus(Millis::new(1)) };
         let Names { kinds, tenants, .. } = names;
-        let (name, notes, room) = (name.to_owned(), self.notes.clone(), measured);
+        // Where nobody leaves, what matters is how full it is in the end.
+        let ends = self.rows.iter().any(|row| row.length != Length::Forever);
+        let room = Span { from: if ends { measured.from } else { last }, ..measured };
+        let (name, notes) = (name.to_owned(), self.notes.clone());
         Ok(Workload { name, requests, kinds, tenants, measured, room, notes })
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Must never round.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::super::metric;
@@ -98,7 +100,7 @@ pub fn csv(study: &Study) -> String {
                 metric::ALL.iter().map(|m| format!("{}", (m.of)(run) * m.factor)).collect();
             let what = quoted(&source.to_string());
             let seed = seed.unwrap_or_default();
-            text.push_str(&format!("{what},{name},{seed},{}\n", values.join(",")));
+            let _ = writeln!(text, "{what},{name},{seed},{}", values.join(","));
         }
     }
     text

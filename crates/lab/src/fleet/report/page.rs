@@ -79,7 +79,10 @@ impl Grid {
 
     fn html(&self) -> String {
         let cells = |cells: &[String], tag: &str| -> String {
-            cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect()
+            cells.iter().fold(String::new(), |mut text, cell| {
+                let _ = write!(text, "<{tag}>{}</{tag}>", escaped(cell));
+                text
+            })
         };
         let mut text = format!(
             "<h2>{}</h2>\n<div class=\"wide\"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n",
@@ -104,7 +107,8 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem
 th,td{padding:.25rem .7rem;text-align:right;white-space:nowrap;border-bottom:1px solid #e3e3e3}\
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff}\
 thead th{border-bottom:2px solid #999}\
-figure{margin:1.2rem 0;overflow-x:auto}";
+figure{margin:1.2rem 0;overflow-x:auto}\
+.charts{display:flex;flex-wrap:wrap;gap:0 2rem}";
 
 /// The study as one page of HTML with its charts inside.
 pub fn html(study: &Study, heading: &Heading) -> String {
@@ -120,9 +124,11 @@ pub fn html(study: &Study, heading: &Heading) -> String {
         let _ = writeln!(text, "<li>{}</li>", escaped(&fact));
     }
     text.push_str("</ul>\n");
+    text.push_str("<div class=\"charts\">\n");
     for Chart { svg, .. } in charts(study) {
         let _ = writeln!(text, "<figure>{svg}</figure>");
     }
+    text.push_str("</div>\n");
     for grid in grids(study) {
         text.push_str(&grid.html());
     }

@@ -16,6 +16,9 @@ const BEGIN: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 /// What a hard limit has more than the length, so that no job is cut off for a driver call's time.
 const SPARE: Millis = Millis::from_secs(60);
 
+/// Longer than any wait.
+const NEVER: Millis = Millis::new(u64::MAX / 4);
+
 /// The benchmark measures use from here on.
 const MEASURED_FROM: Millis = Millis::from_secs(30);
 
@@ -71,17 +74,20 @@ pub struct Entry {
     pub told: Told,
     /// Which profiles are asked for.
     pub sizing: Sizing,
+    /// Whether room is kept for a large request that has waited, as migd does by default.
+    pub keeps_room: bool,
 }
 
 /// After this a larger profile is asked for, where a row does: the prototype's 4,000 s.
 pub const LONG: Millis = Millis::from_secs(4000);
 
 const fn migd(place: Where, told: Told, sizing: Sizing) -> Entry {
-    Entry { who: Who::Migd, place, told, sizing }
+    Entry { who: Who::Migd, place, told, sizing, keeps_room: true }
 }
 
 const fn first_fit(sizing: Sizing) -> Entry {
-    Entry { who: Who::FirstFit, place: Where::OneMachine, told: Told::Nothing, sizing }
+    let (who, place, told) = (Who::FirstFit, Where::OneMachine, Told::Nothing);
+    Entry { who, place, told, sizing, keeps_room: false }
 }
 
 impl Entry {
@@ -90,14 +96,19 @@ impl Entry {
         first_fit(Sizing::Smallest),
         migd(Where::TwoMachines, Told::Nothing, Sizing::Smallest),
         migd(Where::TwoMachines, Told::Length, Sizing::Smallest),
+        migd(Where::TwoMachines, Told::Length, Sizing::Smallest).without_room(),
         migd(Where::TwoMachines, Told::Length, Sizing::DoneWithin(LONG)),
         migd(Where::OneMachine, Told::Nothing, Sizing::Smallest),
         migd(Where::OneMachine, Told::Length, Sizing::Smallest),
+        migd(Where::OneMachine, Told::Length, Sizing::Smallest).without_room(),
         migd(Where::OneMachine, Told::Length, Sizing::DoneWithin(LONG)),
         first_fit(Sizing::DoneWithin(LONG)),
-        migd(Where::TwoMachines, Told::Nothing, Sizing::DoneWithin(LONG)),
-        migd(Where::OneMachine, Told::Nothing, Sizing::DoneWithin(LONG)),
     ];
+
+    /// The same, but that no room is kept for large requests that have waited.
+    const fn without_room(self) -> Self {
+        Self { keeps_room: false, ..self }
+    }
 
     /// The row's name.
     pub fn name(&self) -> String {
@@ -113,7 +124,8 @@ impl Entry {
         };
         let sizing =
             if self.sizing == Sizing::Smallest { "" } else { ", larger slices for long jobs" };
-        format!("{who}{told}{sizing}")
+        let room = if self.keeps_room || self.who == Who::FirstFit { "" } else { ", no room kept" };
+        format!("{who}{told}{sizing}{room}")
     }
 
     const fn profile(&self, job: &TraceJob) -> Option<&'static BenchProfile> {
@@ -202,7 +214,7 @@ fn sites(place: Where) -> Vec<Site> {
     (0..machines).map(site).collect()
 }
 
-/// Plays a trace in a row's way, with the default rules of migd.
+/// Plays a trace in a row's way, with the default rules of migd but where the row says otherwise.
 ///
 /// # Errors
 /// [`ReplayError`].
@@ -211,7 +223,9 @@ pub fn play(entry: &Entry, trace: &[TraceJob]) -> Result<Row, ReplayError> {
         Who::Migd => Served::Daemons,
         Who::FirstFit => Served::FirstFit,
     };
-    let (sites, policy) = (sites(entry.place), Policy::default());
+    let default = Policy::default();
+    let drain_after = if entry.keeps_room { default.drain_after } else { NEVER };
+    let (sites, policy) = (sites(entry.place), Policy { drain_after, ..default });
     let setting = Setting { sites, policy, served, laws_at_every_act: false };
     let outcome = replay(&setting, &jobs_of(entry, trace))?;
     Ok(score(*entry, trace, outcome))
