@@ -24,6 +24,8 @@ fn leases_are_made_again_with_and_without_changes() {
     lab.ok(&["run", "--profile", "1g.6gb", "--count", "2", "--", "true"]);
     lab.ok(&["run", "--gpu-mem", "6g", "--time", "1h", "--", "true"]);
     lab.ok(&["lease", "--profile", "1g.6gb", "--name", "kept"]);
+    // The replay's driver calls take as long as real ones; it must be held for longer than those.
+    std::thread::sleep(std::time::Duration::from_secs(4));
 
     let rules = lab.state_dir().join("rules.toml");
     std::fs::write(&rules, "[queue]\ndrain_after = \"1h\"\n").unwrap();
