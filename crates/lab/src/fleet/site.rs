@@ -33,7 +33,7 @@ impl SiteBoard {
         self.tables.geometry()
     }
 
-    /// What so many grid units of this board weigh; see [`WHOLE`].
+    /// What so many grid units of this board weigh; see `WHOLE`.
     pub fn weight(&self, units: u8) -> u64 {
         u64::from(units) * WHOLE / u64::from(self.geometry().grid.get().max(1))
     }
@@ -160,7 +160,7 @@ impl Site {
         self.boards.iter().map(|board| board.gpus).sum()
     }
 
-    /// What all its GPUs weigh; see [`WHOLE`].
+    /// What all its GPUs weigh; see `WHOLE`.
     pub fn weight(&self) -> u64 {
         u64::from(self.gpus()) * WHOLE
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::{Geometry, GpuInstanceProfileId, PlacedProfile, Placement};
 use planner::GeometryTables;
 
-/// As [`lay_out`], for a board whose tables nobody has.
+/// As `lay_out`, for a board whose tables nobody has.
 pub fn lay_out_on(
     geometry: &Arc<Geometry>,
     parts: &[(GpuInstanceProfileId, Option<Placement>)],
