@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use lab::dst::{Coverage, Outcome, Script, TAIL, Violation, run as run_script, shrink};
 
+use crate::or_usage;
+
 const USAGE: &str = "\
 usage: cargo xtask dst [OPTIONS]
 
@@ -53,16 +55,9 @@ struct Options {
 /// Runs a campaign as its options say; the exit status is 1 if a law is broken, or if something that
 /// should happen never does.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<ExitCode> {
-    let options = match parse(arguments) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            io::stdout().write_all(USAGE.as_bytes())?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Err(error) => {
-            io::stderr().write_all(format!("{error:#}\n{USAGE}").as_bytes())?;
-            return Ok(ExitCode::from(3));
-        }
+    let options = match or_usage(parse(arguments), USAGE)? {
+        Ok(options) => options,
+        Err(status) => return Ok(status),
     };
     // A panic is a broken law like any other and is told with it.
     std::panic::set_hook(Box::new(|_| {}));

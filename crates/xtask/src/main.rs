@@ -27,6 +27,25 @@ verbs:
   docs           write the pages that are made from the code, and check that of error codes
 ";
 
+/// The options that were parsed, or the exit status of a call that only wants the usage (`None`) or
+/// is wrong.
+fn or_usage<Options>(
+    parsed: anyhow::Result<Option<Options>>,
+    usage: &str,
+) -> io::Result<Result<Options, ExitCode>> {
+    match parsed {
+        Ok(Some(options)) => Ok(Ok(options)),
+        Ok(None) => {
+            io::stdout().write_all(usage.as_bytes())?;
+            Ok(Err(ExitCode::SUCCESS))
+        }
+        Err(error) => {
+            io::stderr().write_all(format!("{error:#}\n{usage}").as_bytes())?;
+            Ok(Err(ExitCode::from(3)))
+        }
+    }
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     if std::env::args().nth(1).as_deref() == Some("dst") {

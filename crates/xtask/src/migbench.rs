@@ -11,6 +11,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use lab::replay::migbench::{BENCH_SEED, Entry, Row, TraceJob, generate, markdown, play, read_csv};
 use serde_json::json;
 
+use crate::or_usage;
 use crate::page::Page;
 
 const USAGE: &str = "\
@@ -58,16 +59,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<O
 
 /// Plays the traces; the exit status is 1 if a law is broken or a job is left.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<ExitCode> {
-    let options = match parse(arguments) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            io::stdout().write_all(USAGE.as_bytes())?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Err(error) => {
-            io::stderr().write_all(format!("{error:#}\n{USAGE}").as_bytes())?;
-            return Ok(ExitCode::from(3));
-        }
+    let options = match or_usage(parse(arguments), USAGE)? {
+        Ok(options) => options,
+        Err(status) => return Ok(status),
     };
     let begun = Instant::now();
     let mut traces: Vec<(u64, Vec<TraceJob>)> = Vec::new();

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, anyhow, bail};
 use lab::week::{COLUMNS, Outcome, Scenario, markdown, run as live};
 
+use crate::or_usage;
 use crate::page::Page;
 
 const USAGE: &str = "\
@@ -56,16 +57,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<O
 
 /// Lives through the weeks; the exit status is 1 if a law is broken.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<ExitCode> {
-    let options = match parse(arguments) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            io::stdout().write_all(USAGE.as_bytes())?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Err(error) => {
-            io::stderr().write_all(format!("{error:#}\n{USAGE}").as_bytes())?;
-            return Ok(ExitCode::from(3));
-        }
+    let options = match or_usage(parse(arguments), USAGE)? {
+        Ok(options) => options,
+        Err(status) => return Ok(status),
     };
     let begun = Instant::now();
     let outcomes = all(&options)?;
