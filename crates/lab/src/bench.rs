@@ -37,6 +37,9 @@ pub enum Origin {
     /// Somebody else, but just where and what an open intent of ours names, or a driver that lied
     /// about it, so that nobody can tell.
     Doubtful,
+    /// Somebody else, in place of a leased slice that he took away: until the broker learns of it,
+    /// the processes of that lease come here.
+    Impostor,
 }
 
 /// An instance that stands: who made it, and where.

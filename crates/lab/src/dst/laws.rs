@@ -86,7 +86,7 @@ fn is_others(room: &Room, made: &Made) -> bool {
     match made.origin {
         Origin::Foreign => true,
         Origin::Hand => !recorded(),
-        Origin::Ours | Origin::Doubtful => false,
+        Origin::Ours | Origin::Doubtful | Origin::Impostor => false,
     }
 }
 
@@ -151,14 +151,18 @@ fn no_slice_has_two_leases(room: &Room) -> Result<(), String> {
 }
 
 /// A process of a lease is only where that lease has a slice: a slice is proven empty before
-/// somebody else may get it.
+/// somebody else may get it. A stranger's instance in place of a slice that the stranger took away
+/// is no slice of anybody's, and who came there unknowingly may stay while it is not.
 fn nobody_is_on_anothers_slice(room: &Room) -> Result<(), String> {
     for process in room.bench.processes.values() {
         let Some(id) = process.lease else { continue };
         for spot in &process.on {
             let Some(made) = room.bench.origins.get(spot) else { continue };
-            let lease = room.state.lease(id);
-            if !lease.is_some_and(|lease| lease.slices.iter().any(|s| s.key == made.key)) {
+            let has = |lease: &broker::Lease| lease.slices.iter().any(|s| s.key == made.key);
+            let is_nobodys = || !room.state.leases.values().any(has);
+            let allowed = room.state.lease(id).is_some_and(has)
+                || made.origin == Origin::Impostor && is_nobodys();
+            if !allowed {
                 return Err(format!("{process:?} is on {made:?}, which {id} does not have"));
             }
         }
@@ -351,6 +355,22 @@ mod tests {
         room.bench.start(stranger, &[(0, Some(slice.gpu_instance))], habits).unwrap();
         let law = broken(&mut room).map(|(law, _)| law);
         assert_eq!(law, Some("L3: nobody is on a slice that his lease does not have"));
+    }
+
+    #[test]
+    fn who_came_to_a_strangers_instance_unknowingly_may_stay_until_somebody_is_granted_it() {
+        let mut room = room();
+        let lease = room.state.leases.values().next().unwrap().clone();
+        let slice = lease.slices[0].clone();
+        let habits = crate::processes::Habits { listed: true, dies_of: None };
+        room.bench.start(Some(lease.id), &[(0, Some(slice.gpu_instance))], habits).unwrap();
+        let made = room.bench.origins.values_mut().find(|made| made.key == slice.key).unwrap();
+        made.origin = Origin::Impostor;
+        Arc::make_mut(&mut room.state).leases.remove(&lease.id);
+        assert_eq!(nobody_is_on_anothers_slice(&room), Ok(()));
+        let other = broker::Lease { id: model::LeaseId::new(77), ..lease };
+        Arc::make_mut(&mut room.state).leases.insert(other.id, other);
+        assert!(nobody_is_on_anothers_slice(&room).is_err());
     }
 
     #[test]

@@ -168,7 +168,11 @@ impl World {
         let aimed = if self.chance.one_in(2) { self.chance.pick(&coming).copied() } else { None };
         let Some(part) = aimed.or(anywhere) else { return };
         let key = SliceKey { gpu: uuid.clone(), placement: part.placement };
-        let origin = if self.is_intended(&key) { Origin::Doubtful } else { Origin::Foreign };
+        let origin = match (self.room.stolen.contains(&key), self.is_intended(&key)) {
+            (true, true) => Origin::Impostor,
+            (false, true) => Origin::Doubtful,
+            (_, false) => Origin::Foreign,
+        };
         if self.room.bench.foreign_create(gpu, part, origin).is_ok() {
             self.coverage.count("stranger: instance made");
         }
