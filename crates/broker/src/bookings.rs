@@ -11,7 +11,7 @@ use crate::booking::{Booking, BookingEnd, BookingSpec};
 use crate::command::{Peer, Refusal, Reply, World};
 use crate::decide::Draft;
 use crate::endings::begin_end;
-use crate::event::{EndReason, Event, SliceTarget};
+use crate::event::{EndReason, Event, GrantedSlice, SliceTarget};
 use crate::grant::schedule;
 use crate::lifecycle::{Notice, NoticeReason};
 use crate::policy::Policy;
@@ -235,6 +235,33 @@ fn clear(draft: &mut Draft<'_>, id: BookingId) {
     for lease in leases {
         ask_to_leave(draft, lease, id, from);
     }
+}
+
+/// The booking of somebody else that a request would be in the way of if it got this now. It was
+/// decided that it would be gone in time; the driver took longer for it than a grant is reckoned
+/// with.
+pub(crate) fn late_for(
+    state: &State,
+    world: &World<'_>,
+    lease: &Lease,
+    slices: &[GrantedSlice],
+    gpus: &[GpuUuid],
+) -> Option<BookingId> {
+    // Whoever may be told to leave is, unless there is no time left for it.
+    let asked = lease.spec.terms.preemptible.then(|| world.now.plus(clearing_time(world.policy)));
+    let there = Lease { slices: slices.to_vec(), whole: gpus.to_vec(), ..lease.clone() };
+    let own = lease.spec.terms.booking;
+    let over = own.and_then(|id| state.bookings.get(&id)).map(|booking| booking.spec.until);
+    let limit = lease.spec.time.map(|time| world.now.plus(time));
+    let end = limit.into_iter().chain(over).min().map(|end| end.plus(ends::out(world)));
+    let in_the_way = |booking: &&Booking| {
+        Some(booking.id) != own
+            && booking.spec.until > world.now
+            && end.is_none_or(|end| end > booking.spec.from)
+            && asked.is_none_or(|asked| asked > booking.spec.from)
+            && stands_on(world, &there, &booking.places, &booking.whole)
+    };
+    state.bookings.values().find(in_the_way).map(|booking| booking.id)
 }
 
 fn stands_on(world: &World<'_>, lease: &Lease, places: &[SliceTarget], whole: &[GpuUuid]) -> bool {

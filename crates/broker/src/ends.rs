@@ -10,6 +10,7 @@ use crate::claim::Claim;
 use crate::command::World;
 use crate::event::{EndReason, SliceTarget};
 use crate::lifecycle::NoticeReason;
+use crate::policy::Policy;
 use crate::request::RequestSpec;
 use crate::state::{Lease, Phase, SliceKey, SliceUse, Stage, State};
 
@@ -118,12 +119,17 @@ const UNKNOWN_LENGTH: Millis = Millis::from_secs(3600);
 /// named, because people name limits with as much again to spare (so every study of batch systems
 /// since Mu'alem and Feitelson, 2001). A limit that is the tenant's default or the
 /// longest there is says nothing.
-pub(crate) fn length(world: &World<'_>, spec: &RequestSpec) -> Millis {
-    let rules = world.policy.tenant(&spec.tenant);
+pub(crate) fn told_length(policy: &Policy, spec: &RequestSpec) -> Option<Millis> {
+    let rules = policy.tenant(&spec.tenant);
     let named =
         spec.time.filter(|_| spec.time != rules.default_time && spec.time != rules.max_time);
-    let half = named.map(|limit| Millis::new(limit.get() / 2));
-    let length = spec.expect.or(half).unwrap_or(UNKNOWN_LENGTH);
+    spec.expect.or_else(|| named.map(|limit| Millis::new(limit.get() / 2)))
+}
+
+/// How long a lease lasts, by what its owner said; an hour if he said nothing, and no longer than
+/// its limit.
+pub(crate) fn length(world: &World<'_>, spec: &RequestSpec) -> Millis {
+    let length = told_length(world.policy, spec).unwrap_or(UNKNOWN_LENGTH);
     spec.time.map_or(length, |limit| length.min(limit))
 }
 

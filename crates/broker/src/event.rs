@@ -264,7 +264,8 @@ pub enum Event {
         /// Who, and what of.
         held: HeldUp,
     },
-    /// A restart interrupted a grant; the request waits again.
+    /// A restart interrupted a grant, or it came so late that a booking would not find its place
+    /// free; the request waits again.
     Requeued {
         /// Which.
         lease: LeaseId,

@@ -17,7 +17,7 @@ use crate::request::{Patience, RequestSpec, Wanted};
 use crate::rooms::{can_become_usable, explain_spec, rooms, want};
 use crate::serve::Pass;
 pub(crate) use crate::serve::schedule;
-use crate::state::{OpenPlan, Phase, SliceKey, State};
+use crate::state::{Lease, OpenPlan, Phase, SliceKey, State};
 use crate::{bookings, changes, holders, quota, reclaim, reconcile, whole};
 
 /// Accepts a request, and grants it at once if there is room.
@@ -218,22 +218,7 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
     // What others did to these GPUs meanwhile could not be told from the plan's own work.
     reconcile::lose_missing(draft);
     match purpose {
-        Purpose::Grant(lease) => {
-            let waits = draft.state.lease(lease).is_some_and(|lease| {
-                // Closing the plan leaves the phase as it was.
-                lease.phase == Phase::Granting { plan: id }
-            });
-            if waits && !gpus.is_empty() {
-                draft.emit(Event::GrantedWhole { lease, gpus });
-            } else if waits {
-                draft.emit(Event::Granted { lease, slices });
-            } else {
-                // Whoever asked has left; what was made stays for the next.
-                for slice in slices {
-                    draft.emit(Event::SliceAdopted { slice });
-                }
-            }
-        }
+        Purpose::Grant(lease) => hand_over(draft, id, lease, slices, gpus),
         Purpose::Prepare => end_maintenance(draft),
         Purpose::Warm | Purpose::Defragment => {
             for slice in slices {
@@ -244,6 +229,36 @@ pub(crate) fn plan_finished(draft: &mut Draft<'_>, id: PlanId, slices: Vec<Grant
         Purpose::Rollback(_) | Purpose::Apply(_) => changes::plan_ended(draft, of_change),
     }
     schedule(draft);
+}
+
+/// Gives what a plan provides to whom it was made for; it stays for the next if he has left, or
+/// would be in somebody's way by now.
+fn hand_over(
+    draft: &mut Draft<'_>,
+    plan: PlanId,
+    id: LeaseId,
+    slices: Vec<GrantedSlice>,
+    gpus: Vec<GpuUuid>,
+) {
+    // Closing the plan leaves the phase as it was.
+    let waits = |lease: &&Lease| lease.phase == Phase::Granting { plan };
+    let asker = draft.state.lease(id).filter(waits);
+    let late = asker.is_some_and(|it| {
+        bookings::late_for(draft.state, draft.world, it, &slices, &gpus).is_some()
+    });
+    let waits = asker.is_some();
+    if waits && !late && !gpus.is_empty() {
+        draft.emit(Event::GrantedWhole { lease: id, gpus });
+    } else if waits && !late {
+        draft.emit(Event::Granted { lease: id, slices });
+    } else {
+        for slice in slices {
+            draft.emit(Event::SliceAdopted { slice });
+        }
+        if waits {
+            draft.emit(Event::Requeued { lease: id });
+        }
+    }
 }
 
 /// A slice that was to be handed over as it was, and is another one now.

@@ -60,6 +60,7 @@ pub use order::queue;
 pub use policy::{Amount, Policy, TenantRules};
 pub use reclaim::idle_limit;
 pub use request::{GpuSelector, Holder, Patience, RequestSpec, Wanted};
+pub use reserve::room_is_due_at;
 pub use rooms::{Use, explain, rooms, usable, uses};
 pub use state::{
     Condition, Cordon, Lease, OpenPlan, Phase, Reservation, SliceKey, SliceRecord, SliceUse, Stage,

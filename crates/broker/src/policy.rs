@@ -92,8 +92,13 @@ pub struct Policy {
     /// After this time the charge for a use of the machine counts half in the fair share. A day:
     /// yesterday's crowd should feel it this morning, last week's should not.
     pub half_life: Millis,
-    /// How long the oldest request must have been blocked before a GPU is kept free for it.
+    /// How long the oldest request must have been blocked before a GPU is kept free for it, at the
+    /// least.
     pub drain_after: Millis,
+    /// How many times as long as it will run a request for a whole GPU must have been blocked before
+    /// one is kept free for it; four times that for half a GPU, sixteen times for a quarter. 0:
+    /// `drain_after` says it all.
+    pub drain_lengths: u32,
     /// From a notice of preemption, or of the emptying of a GPU, to what it announces.
     pub notice: Millis,
     /// From the warning of an idle lease to its end.
@@ -138,6 +143,7 @@ impl Default for Policy {
             no_show: Millis::from_secs(15 * 60),
             half_life: Millis::from_secs(24 * 3600),
             drain_after: Millis::from_secs(60),
+            drain_lengths: 1,
             notice: Millis::from_secs(60),
             idle_warning: Millis::from_secs(600),
             moves_per_hour: 12,

@@ -5,10 +5,14 @@
 //! requests are no larger for it. Must never
 //! keep more than one request's room, nor move to places that take longer to be free.
 
+mod turn;
+
+pub use self::turn::room_is_due_at;
+
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Tenant, Timestamp};
+use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Timestamp};
 use planner::{Arrangement, GeometryTables, Hold, Room, Want};
 
 use crate::claim::Claim;
@@ -16,17 +20,13 @@ use crate::command::World;
 use crate::decide::Draft;
 use crate::ends::{self, Owner};
 use crate::event::{Event, SliceTarget};
-use crate::quota::{self, Stake};
-use crate::request::{GpuSelector, Wanted};
+use crate::request::Wanted;
 use crate::serve::{Block, Blocked, Pass};
-use crate::state::{Lease, Phase, Reservation, SliceKey, State};
+use crate::state::{Lease, Reservation, SliceKey, State};
 use crate::whole;
 
 /// The reservation moves only for places that are free so much sooner.
 const WORTH_MOVING: Millis = Millis::from_secs(60);
-
-/// Tenants for whose requests places are looked for in one decision at most.
-const TRIES: usize = 4;
 
 /// How soon places are free; less is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +87,7 @@ pub(crate) fn update(draft: &mut Draft<'_>, blocked: &[Blocked]) {
         }
         return;
     }
-    if let Some((lease, spot)) = candidate(draft.state, draft.world, blocked) {
+    if let Some((lease, spot)) = turn::next(draft.state, draft.world, blocked) {
         reserve(draft, lease, spot, draft.world.now);
     }
 }
@@ -140,99 +140,12 @@ fn wait_for_gpus(
     free.then(|| Wait::of(state, world, &owners, claim))
 }
 
-/// The request that room is kept for next: the oldest large one of the tenant whose turn it is. A
-/// tenant whose turn it is not may have room kept where nobody before it could go.
-fn candidate(state: &State, world: &World<'_>, blocked: &[Blocked]) -> Option<(LeaseId, Spot)> {
-    let waiting: Vec<&Lease> = blocked
-        .iter()
-        .filter(|blocked| blocked.why == Block::Room)
-        .filter_map(|blocked| state.lease(blocked.id))
-        .collect();
-    let mut sizes = Sizes::default();
-    let smallest = sizes.smallest(state, world);
-    let mut tenants: Vec<&Tenant> = Vec::new();
-    let mut due: Vec<(usize, &Lease)> = Vec::new();
-    for lease in &waiting {
-        let tenant = &lease.spec.tenant;
-        let known = tenants.iter().rposition(|known| *known == tenant);
-        let turn = known.unwrap_or_else(|| {
-            tenants.push(tenant);
-            tenants.len() - 1
-        });
-        let is_due = world.now.since(lease.requested_at) >= world.policy.drain_after
-            && lease.promised.is_empty()
-            && lease.promised_whole.is_empty()
-            && lease.spec.terms.booking.is_none()
-            && sizes.of(world, lease) > smallest;
-        let age = |lease: &Lease| (lease.requested_at, lease.id);
-        match due.iter_mut().find(|(of, _)| *of == turn) {
-            Some((_, oldest)) if is_due && age(lease) < age(oldest) => *oldest = lease,
-            None if is_due => due.push((turn, lease)),
-            Some(_) | None => {}
-        }
-    }
-    due.into_iter().take(TRIES).find_map(|(turn, lease)| {
-        let (places, gpus) = best(state, world, lease)?.0;
-        let mut on = places.iter().map(|place| &place.key.gpu).chain(&gpus);
-        let before = |other: &&&Lease| tenants[..turn].contains(&&other.spec.tenant);
-        let before: Vec<&&Lease> = waiting.iter().filter(before).collect();
-        let wanted = on.any(|gpu| before.iter().any(|other| may_go_to(world, other, gpu)));
-        (!wanted).then_some((lease.id, (places, gpus)))
-    })
-}
-
-/// Whether a request could be served by a GPU.
-fn may_go_to(world: &World<'_>, lease: &Lease, gpu: &GpuUuid) -> bool {
-    world.observed.gpu(gpu).is_some_and(|gpu| {
-        let cut = || gpu.geometry.as_deref().is_some_and(|g| lease.spec.wanted.on(g).is_ok());
-        lease.spec.gpu.matches(gpu) && (lease.spec.wanted == Wanted::WholeGpu || cut())
-    })
-}
-
 fn reserve(draft: &mut Draft<'_>, lease: LeaseId, (places, whole): Spot, since: Timestamp) {
     let Some(asker) = draft.state.lease(lease) else { return };
     let claim = Claim::new(draft.state, draft.world, asker);
     let free_at = ends::free_at(draft.state, draft.world, &places, &whole, Some(&claim));
     let reservation = Reservation { lease, places, whole, free_at, since };
     draft.emit(Event::Reserved { lease, reservation });
-}
-
-/// The shares of a GPU that requests take, each wish looked up once.
-#[derive(Debug, Default)]
-struct Sizes(Vec<(Wanted, GpuSelector, u64)>);
-
-impl Sizes {
-    fn of(&mut self, world: &World<'_>, lease: &Lease) -> u64 {
-        let spec = &lease.spec;
-        let known =
-            self.0.iter().find(|(wanted, gpu, _)| *wanted == spec.wanted && *gpu == spec.gpu);
-        let each = known.map(|(.., share)| *share);
-        let each = each.unwrap_or_else(|| {
-            let gpus = world.observed.gpus.iter().filter(|gpu| spec.gpu.matches(gpu));
-            let each = gpus.filter_map(|gpu| {
-                if spec.wanted == Wanted::WholeGpu {
-                    return Some(quota::WHOLE);
-                }
-                let profile = spec.wanted.on(gpu.geometry.as_deref()?).ok()?;
-                Some(Stake::of_slice(gpu, profile.id).share)
-            });
-            let share = each.min().unwrap_or(0);
-            self.0.push((spec.wanted, spec.gpu.clone(), share));
-            share
-        });
-        each.saturating_mul(u64::from(spec.count))
-    }
-
-    /// The least share that anybody has or asks for: whoever asks for no more is not passed by.
-    fn smallest(&mut self, state: &State, world: &World<'_>) -> u64 {
-        let shares = state.leases.values().map(|lease| match lease.phase {
-            Phase::Queued => self.of(world, lease),
-            Phase::Granting { .. } | Phase::Active { .. } | Phase::Ending { .. } => {
-                quota::stake(state, world.observed, lease).share
-            }
-        });
-        shares.filter(|share| *share > 0).min().unwrap_or(0)
-    }
 }
 
 /// How soon the reserved places are free; `None` if they no longer serve.

@@ -242,7 +242,13 @@ pub(crate) const KEYS: &[Key] = &[
         "queue",
         "drain_after",
         "\"1m\"",
-        "How long the oldest request must have been blocked before room is kept free for it.",
+        "How long the oldest request must have been blocked before room is kept free for it, at the least.",
+    ),
+    live(
+        "queue",
+        "drain_lengths",
+        "1",
+        "How many times as long as it says it will run (at most an hour; half an hour if it says nothing) a request for a whole GPU must have been blocked before room is kept free for it; four times that for half a GPU, sixteen times for a quarter, never more than four hours. 0: drain_after alone decides. Room that is free once the preemptible have been asked to leave is kept after drain_after already.",
     ),
     live("queue", "no_show", "\"15m\"", "How long a booked place waits for whoever booked it."),
     example(

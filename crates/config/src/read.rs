@@ -64,6 +64,7 @@ pub(crate) fn config(root: &mut Section<'_, '_>) -> Config {
     });
     let queue = root.table("queue", |section| Queue {
         drain_after: section.get("drain_after", built_in.queue.drain_after),
+        drain_lengths: section.get("drain_lengths", built_in.queue.drain_lengths),
         no_show: section.checked("no_show", built_in.queue.no_show, lasting),
     });
     let reclaim = root.table("reclaim", |section| Reclaim {

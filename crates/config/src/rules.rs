@@ -40,15 +40,23 @@ impl Default for FairShare {
 /// `[queue]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
-    /// How long the oldest request must have been blocked before room is kept free for it.
+    /// How long the oldest request must have been blocked before room is kept free for it, at the
+    /// least.
     pub drain_after: Millis,
+    /// How many times its own length a request for a whole GPU must have been blocked; four times
+    /// that for half of one.
+    pub drain_lengths: u32,
     /// How long a booked place waits for its owner.
     pub no_show: Millis,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { drain_after: Millis::from_secs(60), no_show: Millis::from_secs(15 * 60) }
+        Self {
+            drain_after: Millis::from_secs(60),
+            drain_lengths: 1,
+            no_show: Millis::from_secs(15 * 60),
+        }
     }
 }
 

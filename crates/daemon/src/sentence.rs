@@ -87,7 +87,9 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
         }
         Event::GrantUndone { lease, error } => format!("{lease} waits again: {error}"),
         Event::HeldUp { lease, held } => format!("{lease} waits again: {}", held.by),
-        Event::Requeued { lease } => format!("{lease} waits again after the restart"),
+        Event::Requeued { lease } => {
+            format!("{lease} waits again: its grant was cut off or came too late")
+        }
         Event::HolderAttached { lease, command } => format!("{lease} runs {command}"),
         Event::Renewed { lease } => format!("{lease} was renewed"),
         Event::Ending { lease, reason } => format!("{lease} must end: {reason}"),

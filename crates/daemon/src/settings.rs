@@ -102,6 +102,7 @@ pub fn policy(config: &Config, passive: bool) -> Policy {
         no_show: config.queue.no_show,
         half_life: config.fair_share.half_life,
         drain_after: config.queue.drain_after,
+        drain_lengths: config.queue.drain_lengths,
         notice: config.preemption.notice,
         idle_warning: config.reclaim.warn_for,
         moves_per_hour: config.repartition.per_hour,

@@ -296,3 +296,30 @@ fn who_leaves_late_for_one_of_two_bookings_is_told_which() {
     rig.settle();
     assert_eq!(rig.ended(borrower), Some(&EndReason::BookingBegins { booking: first }));
 }
+
+/// A slow driver is nobody's fault, but the booking was there first.
+#[test]
+fn what_a_driver_made_too_late_for_a_booking_is_not_handed_over() {
+    let mut rig = Rig::new(&["a30"]);
+    let booked = spec(&rig, 1, "4g.24gb", Millis::from_secs(200));
+    let booking = book(&mut rig, booked).expect("the machine is free");
+    let request = |rig: &mut Rig| {
+        let mut spec = rig.spec(2, "1g.6gb");
+        spec.time = Some(Millis::from_secs(120));
+        spec
+    };
+    let in_time = request(&mut rig);
+    let in_time = rig.request(in_time).expect("accepted");
+    rig.settle();
+    assert!(rig.is_active(in_time), "it is gone before the booking begins");
+    rig.release(in_time);
+    let late = request(&mut rig);
+    let late = rig.request(late).expect("accepted");
+    assert!(matches!(rig.lease(late).phase, broker::Phase::Granting { .. }));
+    rig.now = rig.now.plus(Millis::from_secs(90));
+    rig.settle();
+    assert!(rig.is_queued(late), "{:?}", rig.lease(late));
+    rig.tick(Millis::from_secs(120));
+    let user = use_it(&mut rig, 1, booking).expect("it is his");
+    assert!(rig.is_active(user));
+}

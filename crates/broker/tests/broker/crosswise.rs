@@ -284,7 +284,10 @@ fn a_limit_beyond_all_measure_breaks_nothing() {
 
 #[test]
 fn a_whole_gpu_is_had_under_an_endless_stream_of_slices() {
-    let mut rig = Rig::with(Machine::new(&["a30"]), Policy { auto_mig: true, ..Policy::default() });
+    let mut rig = Rig::with(
+        Machine::new(&["a30"]),
+        Policy { auto_mig: true, drain_lengths: 0, ..Policy::default() },
+    );
     let limit = Millis::from_secs(120);
     let stream = |rig: &mut Rig, user: u32| {
         let mut spec = rig.spec(user, "1g.6gb");

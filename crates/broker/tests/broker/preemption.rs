@@ -14,7 +14,10 @@ fn guaranteed(boards: &[&str], owner: &str, slices: u32) -> Rig {
     let rules = TenantRules { guaranteed: amount, ..TenantRules::default() };
     let default_tenant = TenantRules { max_priority: Priority::High, ..TenantRules::default() };
     let tenants = [(Tenant::new(owner), rules)].into();
-    Rig::with(Machine::new(boards), Policy { tenants, default_tenant, ..Policy::default() })
+    Rig::with(
+        Machine::new(boards),
+        Policy { tenants, default_tenant, drain_lengths: 0, ..Policy::default() },
+    )
 }
 
 fn borrow(rig: &mut Rig, user: u32, wanted: &str) -> LeaseId {

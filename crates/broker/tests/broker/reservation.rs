@@ -247,7 +247,7 @@ fn capped(priority: Priority, preemptible: bool) -> (Rig, LeaseId) {
     let cap = Amount { slices: None, memory: Some(MemoryMib::new(15_000)) };
     let rules = TenantRules { cap, max_priority: Priority::High, ..TenantRules::default() };
     let tenants = [(Tenant::new("user9"), rules)].into();
-    let policy = Policy { tenants, ..Policy::default() };
+    let policy = Policy { tenants, drain_lengths: 0, ..Policy::default() };
     let mut rig = Rig::with(Machine::new(&["a100-sxm4-80gb", "a30"]), policy);
     // The large board is free much sooner.
     for (gpu, wanted, seconds) in [(0, "7g.80gb", 600), (1, "4g.24gb", 5000)] {
@@ -286,4 +286,63 @@ fn others_leave_only_where_the_tenants_cap_can_hold_it() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].slices[0].key.gpu.as_str(), "GPU-1");
     assert_eq!(rig.lease(id).promised[0].key.gpu.as_str(), "GPU-1");
+}
+
+/// One tenant's lease without a limit on every GPU; another asks for more than is left.
+fn patient(wanted: &str, say: impl Fn(&mut broker::RequestSpec)) -> (Rig, LeaseId) {
+    let policy = Policy { drain_lengths: 1, ..Policy::default() };
+    let mut rig = Rig::with(Machine::new(&["a100-sxm4-40gb"]), policy);
+    stream(&mut rig, 1, None);
+    rig.ask(2, "3g.20gb");
+    let mut spec = rig.spec(3, wanted);
+    say(&mut spec);
+    let id = rig.request(spec).expect("accepted");
+    rig.settle();
+    (rig, id)
+}
+
+/// Whether room is kept when a request has waited so long, and was not a second earlier.
+fn is_kept_after(rig: &mut Rig, id: LeaseId, minutes: u64) -> bool {
+    let due = rig.lease(id).requested_at.plus(Millis::from_secs(60 * minutes));
+    rig.tick(Millis::new(due.since(rig.now).get() - 1000));
+    let before = reserved(rig).is_none();
+    rig.tick(Millis::from_secs(1));
+    before && reserved(rig).is_some_and(|(lease, ..)| lease == id)
+}
+
+#[test]
+fn whoever_wants_a_gpu_has_room_kept_after_as_long_as_it_will_run() {
+    let minutes = |count: u64| Some(Millis::from_secs(60 * count));
+    let (mut rig, id) = patient("7g.40gb", |spec| spec.expect = minutes(20));
+    assert!(is_kept_after(&mut rig, id, 20), "as long as it says");
+    let (mut rig, id) = patient("7g.40gb", |spec| spec.time = minutes(20));
+    assert!(is_kept_after(&mut rig, id, 10), "half of its limit");
+    let (mut rig, id) = patient("7g.40gb", |spec| spec.expect = minutes(600));
+    assert!(is_kept_after(&mut rig, id, 60), "an hour at most");
+    let (mut rig, id) = patient("7g.40gb", |_| {});
+    assert!(is_kept_after(&mut rig, id, 30), "half an hour, if it says nothing");
+    let (mut rig, id) = patient("4g.20gb", |spec| spec.expect = minutes(20));
+    assert!(is_kept_after(&mut rig, id, 80), "four times as long for half a GPU");
+    let (mut rig, id) = patient("4g.20gb", |spec| spec.expect = minutes(600));
+    assert!(is_kept_after(&mut rig, id, 240), "four hours at most");
+    let (mut rig, id) = patient("7g.40gb", |spec| spec.expect = Some(Millis::from_secs(5)));
+    assert!(is_kept_after(&mut rig, id, 1), "a minute at least");
+}
+
+#[test]
+fn room_that_asking_makes_free_is_kept_soon() {
+    let policy = Policy { drain_lengths: 1, ..Policy::default() };
+    let mut rig = Rig::with(Machine::new(&["a100-sxm4-40gb"]), policy);
+    let mut small = rig.spec(1, "1g.5gb");
+    small.terms.preemptible = true;
+    let small = rig.request(small).expect("accepted");
+    rig.settle();
+    let large = rig.ask(2, "7g.40gb");
+    rig.tick(rig.policy.drain_after);
+    assert_eq!(reserved(&rig).map(|(lease, ..)| lease), Some(large));
+    for _ in 0..40 {
+        rig.tick(Millis::from_secs(5));
+        rig.settle();
+    }
+    assert!(rig.is_active(large) && rig.ended(small).is_some());
 }

@@ -30,6 +30,8 @@ pub(super) fn rules(policy: &mut Policy) {
     policy.tenants.insert(Tenant::new(CAPPED.0), capped);
     policy.tenants.insert(Tenant::new("tenant2"), guaranteed);
     policy.default_tenant = open;
+    // Leases last seconds here, and room is to be kept often.
+    policy.drain_lengths = 0;
 }
 
 /// What a tenant with a cap has, and what is being made for it, in the measures of its cap.

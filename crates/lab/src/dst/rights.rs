@@ -19,10 +19,6 @@ use model::{BookingId, GpuUuid, LeaseId, Millis, NodeSnapshot, Purpose, Timestam
 use self::places::{Places, Slice, may_exclude};
 use crate::room::{Broken, Room, Seen};
 
-/// The most time that a grant is reckoned with; a driver that takes longer breaks no promise of the
-/// broker's.
-const GRANT: Millis = Millis::from_secs(30);
-
 /// What is remembered of a request or lease.
 #[derive(Debug)]
 struct Known {
@@ -30,8 +26,6 @@ struct Known {
     slices: Vec<Slice>,
     whole: Vec<GpuUuid>,
     granted_at: Option<Timestamp>,
-    /// When the plan of its grant was opened.
-    decided_at: Option<Timestamp>,
     told: Option<Notice>,
     agreed: bool,
     activity: Activity,
@@ -46,7 +40,6 @@ impl Known {
             slices: Vec::new(),
             whole: Vec::new(),
             granted_at: None,
-            decided_at: None,
             told: None,
             agreed: false,
             activity: Activity::Unknown,
@@ -283,7 +276,6 @@ impl Rights {
             (Event::Requested { lease, spec, .. }, _) => {
                 self.leases.insert(*lease, Known::of(spec));
             }
-            (Event::PlanOpened { .. }, Some(known)) => known.decided_at = Some(seen.at),
             (Event::Granted { slices, .. }, Some(known)) => {
                 known.slices =
                     slices.iter().map(|slice| (slice.key.clone(), slice.profile)).collect();
@@ -375,12 +367,8 @@ impl Rights {
                 let leaves = known.ends
                     || matches!(&known.told, Some(Notice { reason: NoticeReason::Booked { booking }, .. })
                         if booking == id);
-                let late = known.decided_at.zip(known.granted_at).is_some_and(|(decided, granted)| {
-                    decided.plus(GRANT) < granted
-                });
                 known.spec.terms.booking != Some(*id)
                     && !leaves
-                    && !late
                     && booked.kept.are_taken_by(&room.observed, &known.slices, &known.whole)
             });
             if let Some((lease, known)) = taken {

@@ -249,8 +249,11 @@ impl Daemon {
     }
 
     fn hear(&mut self) {
-        for seen in std::mem::take(&mut self.room.fresh) {
-            self.event(seen.event);
+        // Whoever answers what he hears makes news.
+        while !self.room.fresh.is_empty() {
+            for seen in std::mem::take(&mut self.room.fresh) {
+                self.event(seen.event);
+            }
         }
     }
 
@@ -304,7 +307,8 @@ impl Daemon {
         let Some(lease) = self.room.state.lease(id) else { return };
         if lease.spec.terms.restartable {
             let by = Peer { uid: lease.spec.uid, admin: false };
-            self.room.tell(Command::Agree { lease: id, by });
+            // Refused if the notice was withdrawn meanwhile.
+            let _ = self.room.ask(Command::Agree { lease: id, by });
         }
     }
 
@@ -460,6 +464,7 @@ impl Daemon {
                     broker::Patience::Forever | broker::Patience::Immediate => None,
                 },
                 Some(lease.requested_at.plus(policy.drain_after)),
+                Some(broker::room_is_due_at(policy, &self.room.observed, lease)),
             ],
             Phase::Granting { .. } => Vec::new(),
             Phase::Active { .. } => {

@@ -56,7 +56,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(boards: &[&str]) -> Self {
-        Self::with(Machine::new(boards), Policy::default())
+        Self::with(Machine::new(boards), Policy { drain_lengths: 0, ..Policy::default() })
     }
 
     /// A daemon that has just started on a machine.
