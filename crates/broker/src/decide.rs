@@ -82,7 +82,7 @@ pub fn decide(state: &mut State, world: &World<'_>, command: Command) -> Result<
             Reply::Done
         }
         Command::PlanLate { plan, words } => {
-            changes::late(&mut draft, plan, words);
+            grant::plan_late(&mut draft, plan, words);
             Reply::Done
         }
         Command::PlanHeldUp { plan, held } => {

@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Purpose, Timestamp};
+use model::{GpuUuid, LeaseId, Millis, PlacedProfile, Timestamp};
 
 use crate::claim::Claim;
 use crate::command::World;
@@ -42,8 +42,7 @@ pub(crate) fn owner(state: &State, gpu: &GpuUuid, part: PlacedProfile) -> Owner 
     let key = SliceKey { gpu: gpu.clone(), placement: part.placement };
     let promised = || {
         state.plans.values().find_map(|open| {
-            let Purpose::Grant(lease) = &open.plan.purpose else { return None };
-            open.targets.iter().any(|target| target.key == key).then_some(*lease)
+            open.asker().filter(|_| open.targets.iter().any(|target| target.key == key))
         })
     };
     match state.slices.get(&key).map(|record| record.used) {

@@ -237,6 +237,13 @@ pub enum Event {
         /// Why.
         error: String,
     },
+    /// A step of a plan does not come back from the driver; whoever the plan is for goes elsewhere.
+    PlanLate {
+        /// Which plan.
+        plan: PlanId,
+        /// What does not come back, in words.
+        words: String,
+    },
     /// A crash interrupted a plan; what stands was read from the driver and recorded by the
     /// events that follow.
     PlanAbandoned {
@@ -539,6 +546,7 @@ impl Event {
             | Self::StepDone { .. }
             | Self::PlanFinished { .. }
             | Self::PlanFailed { .. }
+            | Self::PlanLate { .. }
             | Self::PlanAbandoned { .. }
             | Self::SliceAdopted { .. }
             | Self::OrphanCleared { .. }

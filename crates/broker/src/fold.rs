@@ -56,6 +56,11 @@ impl State {
                 }
                 self.close_plan(at, *plan);
             }
+            Event::PlanLate { plan, words } => {
+                if let Some(open) = self.plans.get_mut(plan) {
+                    open.late = Some(words.clone());
+                }
+            }
             Event::PlanAbandoned { plan } => {
                 if !self.change_plan_ended(*plan, PlanEnd::Abandoned) {
                     self.leave_orphans(*plan, false);
@@ -368,6 +373,7 @@ impl State {
             done: Vec::new(),
             whole: whole.to_vec(),
             touched: at,
+            late: None,
         };
         self.plans.insert(id, open);
     }

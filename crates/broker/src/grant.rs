@@ -17,7 +17,7 @@ use crate::request::{Patience, RequestSpec, Wanted};
 use crate::rooms::{can_become_usable, explain_spec, rooms, want};
 use crate::serve::Pass;
 pub(crate) use crate::serve::schedule;
-use crate::state::{Lease, OpenPlan, Phase, SliceKey, State};
+use crate::state::{OpenPlan, Phase, SliceKey, State};
 use crate::{bookings, changes, holders, quota, reclaim, reconcile, whole};
 
 /// Accepts a request, and grants it at once if there is room.
@@ -240,9 +240,7 @@ fn hand_over(
     slices: Vec<GrantedSlice>,
     gpus: Vec<GpuUuid>,
 ) {
-    // Closing the plan leaves the phase as it was.
-    let waits = |lease: &&Lease| lease.phase == Phase::Granting { plan };
-    let asker = draft.state.lease(id).filter(waits);
+    let asker = draft.state.lease(id).filter(|_| awaits(draft.state, id, plan));
     let late = asker.is_some_and(|it| {
         bookings::late_for(draft.state, draft.world, it, &slices, &gpus).is_some()
     });
@@ -282,7 +280,7 @@ pub(crate) fn plan_failed(draft: &mut Draft<'_>, id: PlanId, step: Option<u32>, 
     draft.emit(Event::PlanFailed { plan: id, step, error: error.clone() });
     reconcile::lose_missing(draft);
     match purpose {
-        Purpose::Grant(lease) => fail_grant(draft, lease, error),
+        Purpose::Grant(lease) => fail_grant(draft, id, lease, error),
         Purpose::Prepare => end_maintenance(draft),
         Purpose::Retire | Purpose::Warm | Purpose::Defragment | Purpose::Reconcile => {}
         Purpose::Rollback(_) | Purpose::Apply(_) => changes::plan_ended(draft, of_change),
@@ -299,7 +297,7 @@ pub(crate) fn plan_held_up(draft: &mut Draft<'_>, id: PlanId, held: HeldUp) {
     draft.emit(Event::PlanFailed { plan: id, step: None, error: held.by.clone() });
     reconcile::lose_missing(draft);
     if let Purpose::Grant(lease) = purpose
-        && draft.state.lease(lease).is_some()
+        && awaits(draft.state, lease, id)
     {
         draft.emit(Event::HeldUp { lease, held });
     }
@@ -307,8 +305,36 @@ pub(crate) fn plan_held_up(draft: &mut Draft<'_>, id: PlanId, held: HeldUp) {
     schedule(draft);
 }
 
-fn fail_grant(draft: &mut Draft<'_>, lease: LeaseId, error: String) {
-    if draft.state.lease(lease).is_none() {
+/// A step of a plan does not come back from the driver. Whoever it is for goes elsewhere; on its GPUs
+/// nothing else is begun until it has ended.
+pub(crate) fn plan_late(draft: &mut Draft<'_>, id: PlanId, words: String) {
+    let known = draft.state.plans.get(&id).filter(|open| open.late.is_none());
+    let Some(purpose) = known.map(|open| open.plan.purpose.clone()) else { return };
+    match purpose {
+        Purpose::Rollback(_) | Purpose::Apply(_) => return changes::late(draft, id, words),
+        Purpose::Grant(_)
+        | Purpose::Prepare
+        | Purpose::Retire
+        | Purpose::Warm
+        | Purpose::Defragment
+        | Purpose::Reconcile => {
+            draft.emit(Event::PlanLate { plan: id, words: words.clone() });
+        }
+    }
+    if let Purpose::Grant(lease) = purpose {
+        fail_grant(draft, id, lease, words);
+    }
+    schedule(draft);
+}
+
+/// Whether a request waits for a plan. Closing the plan leaves its phase as it was; it may have left,
+/// or be somewhere else by now.
+pub(crate) fn awaits(state: &State, lease: LeaseId, plan: PlanId) -> bool {
+    state.lease(lease).is_some_and(|lease| lease.phase == Phase::Granting { plan })
+}
+
+fn fail_grant(draft: &mut Draft<'_>, plan: PlanId, lease: LeaseId, error: String) {
+    if !awaits(draft.state, lease, plan) {
         return;
     }
     draft.emit(Event::GrantUndone { lease, error: error.clone() });

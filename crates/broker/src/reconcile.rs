@@ -17,14 +17,14 @@ use crate::event::{EndReason, Event, GrantedSlice};
 use crate::grant::{end_maintenance, open_plan, schedule};
 use crate::rooms::{Use, uses};
 use crate::state::{Orphan, SliceKey, SliceUse};
-use crate::{ahead, changes, cordon, quarantine, whole};
+use crate::{ahead, changes, cordon, grant, quarantine, whole};
 
 /// Declares a plan of a dead daemon interrupted.
 pub(crate) fn abandon(draft: &mut Draft<'_>, plan: PlanId) {
     let purpose = draft.state.plans.get(&plan).map(|open| open.plan.purpose.clone());
     draft.emit(Event::PlanAbandoned { plan });
     match purpose {
-        Some(Purpose::Grant(lease)) if draft.state.lease(lease).is_some() => {
+        Some(Purpose::Grant(lease)) if grant::awaits(draft.state, lease, plan) => {
             draft.emit(Event::Requeued { lease });
         }
         _ => end_maintenance(draft),

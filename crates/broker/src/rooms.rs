@@ -47,6 +47,7 @@ pub(crate) fn in_order(state: &State, gpu: &GpuSnapshot) -> bool {
         && !state.avoided.contains(&gpu.uuid)
         && !state.cordons.contains_key(&gpu.uuid)
         && !state.quarantine.contains_key(&gpu.uuid)
+        && state.hangs(&gpu.uuid).is_none()
         && state.whole_lease(&gpu.uuid).is_none()
         && state.change_on(&gpu.uuid).is_none()
 }
@@ -260,6 +261,8 @@ fn plain_reason(state: &State, gpu: &GpuSnapshot) -> &'static str {
         "to be put back into use by an administrator"
     } else if state.quarantine.contains_key(&gpu.uuid) {
         "to be well again"
+    } else if state.hangs(&gpu.uuid).is_some() {
+        "to answer (a driver call there does not come back)"
     } else if state.whole_lease(&gpu.uuid).is_some() {
         "to be given back (a lease has all of it)"
     } else if state.avoided.contains(&gpu.uuid) {
@@ -323,8 +326,7 @@ pub(crate) fn occupant_sentence(
     let what = alloc::format!("{} on GPU {index}", profile.unwrap_or_default());
     let key = SliceKey { gpu: room.gpu.clone(), placement: part.placement };
     let promised = state.plans.values().find_map(|open| {
-        let model::Purpose::Grant(lease) = &open.plan.purpose else { return None };
-        open.targets.iter().any(|target| target.key == key).then_some(*lease)
+        open.asker().filter(|_| open.targets.iter().any(|target| target.key == key))
     });
     let owner = match state.slices.get(&key).map(|record| record.used) {
         Some(SliceUse::Leased(lease)) => Some(lease),

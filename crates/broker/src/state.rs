@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use model::{
     BookingId, BootId, ChangeId, GpuInstanceId, GpuInstanceProfileId, GpuUuid, LeaseId, Millis,
-    Placement, Plan, PlanId, Timestamp, Uid,
+    Placement, Plan, PlanId, Purpose, Timestamp, Uid,
 };
 use serde::{Deserialize, Serialize};
 
@@ -197,9 +197,19 @@ pub struct OpenPlan {
     /// When it was opened, or its newest step was done.
     #[serde(default)]
     pub touched: Timestamp,
+    /// What of it does not come back from the driver. Nobody waits for it any more; what it makes when
+    /// it does come back is taken away again.
+    #[serde(default)]
+    pub late: Option<String>,
 }
 
 impl OpenPlan {
+    /// The request that waits for it.
+    pub(crate) fn asker(&self) -> Option<LeaseId> {
+        let Purpose::Grant(lease) = self.plan.purpose else { return None };
+        self.late.is_none().then_some(lease)
+    }
+
     /// The GPUs it changes, and those where it hands over what is there; some more than once.
     pub fn gpus(&self) -> impl Iterator<Item = &GpuUuid> {
         let targets = self.targets.iter().map(|target| &target.key.gpu);
@@ -378,12 +388,22 @@ impl State {
 
     /// The lease that has all of a GPU, or is about to.
     pub fn whole_lease(&self, gpu: &GpuUuid) -> Option<LeaseId> {
-        let coming = self.plans.values().find_map(|open| {
-            let model::Purpose::Grant(lease) = &open.plan.purpose else { return None };
-            open.whole.contains(gpu).then_some(*lease)
-        });
+        let coming =
+            self.plans.values().find_map(|open| open.asker().filter(|_| open.whole.contains(gpu)));
         let has = |lease: &&Lease| lease.whole.contains(gpu);
         coming.or_else(|| self.leases.values().find(has).map(|lease| lease.id))
+    }
+
+    /// What does not come back from the driver on a GPU, if anything does not. Nothing new is begun there
+    /// meanwhile.
+    pub fn hangs(&self, gpu: &GpuUuid) -> Option<&str> {
+        let mut late = self.plans.values().filter(|open| open.late.is_some());
+        late.find(|open| open.gpus().any(|of| of == gpu)).and_then(|open| open.late.as_deref())
+    }
+
+    /// Whether nobody waits for a plan any more that is at work: no further step of it is worth doing.
+    pub fn is_late(&self, plan: PlanId) -> bool {
+        self.plans.get(&plan).is_some_and(|open| open.late.is_some())
     }
 
     /// The slice a plan provides at `key`, if any open plan does.

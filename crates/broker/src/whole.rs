@@ -63,6 +63,7 @@ fn standing(state: &State, world: &World<'_>, gpu: &GpuSnapshot) -> Standing {
         || state.cordons.contains_key(uuid)
         || state.is_left_alone(uuid) && !state.lends(uuid)
         || state.quarantine.contains_key(uuid)
+        || state.hangs(uuid).is_some()
         || !can_be_whole(gpu, world.policy.auto_mig)
     {
         return Standing::Out;

@@ -1,4 +1,5 @@
-//! Driver calls that do not come back in the middle of a change: who is told what, and who goes on.
+//! Driver calls that do not come back, in the middle of a change or of a grant: who is told what, and who
+//! goes on.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
@@ -187,4 +188,35 @@ fn looks_and_modes_that_hang_are_told_of_as_well() {
     lab.restart();
     lab.until_over();
     assert_eq!(server.status()["gpus"][0]["mig"], "enabled");
+}
+
+/// A slice that cannot be made because a call hangs is made on another GPU; the one that hangs is shown, left
+/// alone, and used again once the call has returned.
+#[test]
+fn a_request_does_not_wait_for_a_call_that_hangs() {
+    let lab = Impatient::new("a30:2");
+    let server = &lab.server;
+    server.lab.ok(&["sim", "fault", "inject", CREATE_GI, "--gpu", "0", "--hang", "15s"]);
+    server.lab.ok(&["lease", "--name", "whole", "--profile", "4g.24gb"]);
+    let lease = server.lease("whole").unwrap();
+    assert_eq!(lease["slices"][0]["gpu_index"], 1, "{lease}");
+    let words = "GPU 0: \"create 4g.24gb at 0:4\" does not come back from the driver within 300ms";
+    let gpu = server.status()["gpus"][0].clone();
+    assert_eq!(gpu["quarantine"], words, "{gpu}");
+    let events = server.lab.ok(&["events", "-n", "100"]);
+    assert!(events.contains(&format!("L1 waits again: {words}")), "{events}");
+    // Nobody else is sent there; whoever would wait is told what for.
+    let refused = server
+        .lab
+        .fails(124, &["run", "--immediate", "--profile", "1g.6gb", "--gpu", "0", "--", "true"]);
+    assert!(
+        refused.contains("GPU 0 to answer (a driver call there does not come back)"),
+        "{refused}"
+    );
+    let later = server.lab.run(&["run", "--profile", "1g.6gb", "--gpu", "0", "--", "true"]);
+    assert!(later.status.success(), "when the call has returned: {}", told(&later));
+    wait_for("what the late call made to be gone", || {
+        lab.in_driver()[0].iter().all(|name| !name.starts_with("4g")).then_some(())
+    });
+    assert_eq!(server.lease("whole").unwrap()["state"], "active");
 }

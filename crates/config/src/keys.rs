@@ -127,8 +127,8 @@ pub(crate) const KEYS: &[Key] = &[
         "daemon",
         "step_limit",
         "\"1m\"",
-        "How long one step of a change of layout or mode may take in the driver, a reset five times as \
-         long, before the change is given up and taken back.",
+        "How long one step may take in the driver, a reset five times as long, before a change of layout \
+         or mode is given up and taken back, and before a request for a slice is sent to another GPU.",
     ),
     open(
         "daemon",

@@ -383,6 +383,7 @@ impl Actor {
             Event::DaemonStarted { .. }
             | Event::Requested { .. }
             | Event::StepDone { .. }
+            | Event::PlanLate { .. }
             | Event::PlanAbandoned { .. }
             | Event::Granted { .. }
             | Event::GrantUndone { .. }

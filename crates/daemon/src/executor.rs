@@ -22,6 +22,7 @@ use crate::hands::{Hands, lock};
 use crate::machine::Machine;
 use crate::modes;
 use crate::published::Published;
+use crate::steps::At;
 
 pub(crate) use ::executor::chain;
 
@@ -30,6 +31,8 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// Why a plan ends early whose change is being taken back.
 const GIVEN_UP: &str = "the change that it was for is being taken back";
+/// Why a plan ends early that nobody waits for any more.
+const TOO_LATE: &str = "it came back from the driver too late for whoever it was for";
 /// How long a reset waits until nobody is in a driver call.
 const FOR_SESSION: Duration = Duration::from_secs(30);
 const SESSION_IN_USE: &str = "the driver must be let go of for a reset, and a call on another GPU does not \
@@ -123,6 +126,7 @@ enum GivenUp {
 pub(crate) fn execute(hands: &Hands, published: &Published, id: PlanId, plan: &Plan) {
     let mut execution = Execution::new(id, plan.clone(), Arc::clone(&published.state));
     let locks: Vec<_> = execution.gpus().iter().map(|gpu| hands.locks.of(gpu)).collect();
+    hands.steps.begin(published, id, plan, At::Line);
     let guards = take_all(&locks);
     let resets = execution.resets();
     let alone = resets.then(|| hands.locks.take_session());
@@ -165,13 +169,13 @@ fn carry_out(
     execution: &mut Execution,
 ) -> Result<Vec<GrantedSlice>, GivenUp> {
     let mut making = hands.access.making(published, execution.id(), execution.plan());
-    let mut next = None;
+    let mut next = At::Look;
     loop {
         hands.steps.begin(published, execution.id(), execution.plan(), next);
         match execution.advance(hands.machine.as_ref()) {
-            Progress::Proven => next = Some(0),
+            Progress::Proven => next = At::Step(0),
             Progress::Commit { step, outcome } => {
-                next = Some(step + 1);
+                next = At::Step(step + 1);
                 commit(hands, execution.id(), step, outcome.clone())?;
                 if let Some(done) = execution.plan().steps.get(step as usize) {
                     let refused = |error| GivenUp::Failed { step: Some(step), error };
@@ -223,6 +227,7 @@ fn commit(hands: &Hands, plan: PlanId, step: u32, outcome: StepOutcome) -> Resul
         Ok(Ok((_, now))) if now.state.is_given_up(plan) => {
             Err(GivenUp::Failed { step: None, error: GIVEN_UP.to_owned() })
         }
+        Ok(Ok((_, now))) if now.state.is_late(plan) => Err(failed(TOO_LATE.to_owned())),
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(failed(chain(&error))),
         Err(_) => Err(gone()),

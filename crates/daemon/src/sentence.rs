@@ -77,6 +77,7 @@ fn message(event: &Event, observed: &NodeSnapshot) -> String {
             format!("plan {plan} failed at step {}: {error}", step + 1)
         }
         Event::PlanFailed { plan, step: None, error } => format!("plan {plan} failed: {error}"),
+        Event::PlanLate { plan, words } => format!("plan {plan} is late: {words}"),
         Event::PlanAbandoned { plan } => format!("plan {plan} was interrupted by a restart"),
         Event::Granted { lease, slices } => {
             let places: Vec<String> = slices

@@ -1,7 +1,7 @@
-//! What plans of changes are at in the driver, and since when, so that a call that does not come back is
-//! told of instead of waited for.
+//! What plans are at in the driver, and since when, so that a call that does not come back is told of
+//! instead of waited for.
 //!
-//! Must never give a plan up: whether a change goes on without one is the broker's decision.
+//! Must never give a plan up: whether anybody goes on without one is the broker's decision.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use broker::Command;
-use model::{Millis, Plan, PlanId, Purpose, Step};
+use model::{Millis, Plan, PlanId, Step};
 
 use crate::hands::{Hands, lock};
 use crate::planning;
@@ -18,6 +18,17 @@ use crate::published::Published;
 /// A reset takes about ten times as long as the next slowest step, and ends a GPU's silence rather than
 /// being one: it gets so many times the limit.
 const RESET_FACTOR: u32 = 5;
+
+/// How far a plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// It waits until nobody else is at work on its GPUs.
+    Line,
+    /// It looks at its GPUs.
+    Look,
+    /// It does one of its steps.
+    Step(u32),
+}
 
 /// Something that is under way in the driver.
 #[derive(Debug, Clone)]
@@ -45,17 +56,16 @@ pub(crate) struct Lasting {
 }
 
 impl Steps {
-    /// Notes what a plan of a change is about to do; `step` is `None` while it looks at its GPUs. Other
-    /// plans are not watched: nobody is kept from leaving a queue.
-    pub(crate) fn begin(&self, published: &Published, id: PlanId, plan: &Plan, step: Option<u32>) {
-        if !matches!(plan.purpose, Purpose::Apply(_) | Purpose::Rollback(_)) {
-            return;
-        }
-        let step = step.and_then(|index| plan.steps.get(index as usize));
+    /// Notes what a plan is about to do.
+    pub(crate) fn begin(&self, published: &Published, id: PlanId, plan: &Plan, at: At) {
+        let step = match at {
+            At::Line | At::Look => None,
+            At::Step(index) => plan.steps.get(index as usize),
+        };
         let limit = Duration::from_millis(published.settings.config.daemon.step_limit.get());
         let limit =
             if matches!(step, Some(Step::ResetGpu { .. })) { limit * RESET_FACTOR } else { limit };
-        let words = in_words(published, plan, step);
+        let words = in_words(published, id, plan, at, step);
         let at_work = AtWork { words, since: Instant::now(), limit, told: false };
         lock(&self.at_work).insert(id, at_work);
         self.news.notify_all();
@@ -105,12 +115,15 @@ impl Steps {
 }
 
 /// A step on its GPU: `GPU 0: "create 3g.20gb at 4:4"`.
-fn in_words(published: &Published, plan: &Plan, step: Option<&Step>) -> String {
-    let gpu = step.map(Step::gpu).or_else(|| plan.gpus().into_iter().next());
+fn in_words(published: &Published, id: PlanId, plan: &Plan, at: At, step: Option<&Step>) -> String {
+    let open = published.state.plans.get(&id);
+    let handed_over = || open.and_then(|open| open.gpus().next());
+    let gpu = step.map(Step::gpu).or_else(|| plan.gpus().into_iter().next()).or_else(handed_over);
     let seen = gpu.and_then(|gpu| published.observed.gpu(gpu));
     let what = match (step, seen) {
         (Some(step), Some(seen)) => format!("\"{}\"", planning::words(seen, step)),
         (Some(_), None) => "a step".to_owned(),
+        (None, _) if at == At::Line => "what was begun there before".to_owned(),
         (None, _) => "looking at it".to_owned(),
     };
     match seen {

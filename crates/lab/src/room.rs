@@ -422,6 +422,13 @@ impl Room {
         let plan = self.running[at].execution.id();
         let by_hand = self.state.change_of(plan).map(|(change, _)| (change, plan));
         let maker = if by_hand.is_some() && maker == Origin::Ours { Origin::Hand } else { maker };
+        if self.state.is_late(plan) && self.running[at].withheld.is_none() {
+            let done = self.state.plans.get(&plan).map_or(0, |open| open.done.len());
+            let step = u32::try_from(done).ok().and_then(|done| done.checked_sub(1));
+            let error = "it came back too late".to_owned();
+            self.end_plan(at, &gpus, Command::PlanFailed { plan, step, error });
+            return;
+        }
         let progress = if let Some(progress) = self.running[at].withheld.take() {
             progress
         } else {

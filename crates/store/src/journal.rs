@@ -17,7 +17,7 @@ const STATE_EVERY: u64 = 10_000;
 const KEYS_KEPT_MS: u64 = 86_400_000;
 
 /// The version written beside each event.
-pub(crate) const EVENT_VERSION: u32 = 3;
+pub(crate) const EVENT_VERSION: u32 = 4;
 
 /// Why the journal could not be used.
 #[derive(Debug, thiserror::Error)]

@@ -47,6 +47,56 @@ fn a_grant_that_fails_again_and_again_is_given_up() {
     assert!(rig.machine.origins.is_empty() && rig.state.orphans.is_empty());
 }
 
+/// A call of a grant does not come back: the request goes elsewhere, nothing else is begun on that GPU,
+/// and what the call made is taken away when it has come back.
+#[test]
+fn a_grant_whose_call_does_not_come_back_goes_elsewhere() {
+    let mut rig = Rig::new(&["a30", "a30"]);
+    let spec = rig.spec(1, "2g.12gb");
+    let id = rig.request(spec).unwrap();
+    let (plan, first) = (rig.running[0].id, rig.running[0].plan.gpus()[0].clone());
+    rig.do_steps(1);
+    let words = String::from("GPU 0: \"create 2g.12gb\" does not come back");
+    rig.command(Command::PlanLate { plan, words: words.clone() }).unwrap();
+    assert_eq!(rig.state.hangs(&first), Some(words.as_str()));
+    assert_eq!(rig.lease(id).last_failure.as_deref(), Some(words.as_str()));
+    assert_ne!(rig.running[1].plan.gpus()[0], &first, "it is served by the other GPU");
+    let [other, third] = [2, 3].map(|uid| {
+        let spec = rig.spec(uid, "2g.12gb");
+        rig.request(spec).unwrap()
+    });
+    while rig.running.len() > 1 {
+        rig.advance(1, Advance::Well);
+    }
+    assert!(
+        rig.is_active(id) && rig.is_active(other) && rig.is_queued(third),
+        "the GPU that hangs is left alone"
+    );
+    // The newest call of the plan comes back, and the next one is not made.
+    rig.advance(0, Advance::Refused);
+    assert!(rig.is_active(id), "the failure is nobody's any more");
+    assert_eq!(rig.state.hangs(&first), None);
+    rig.settle();
+    assert!(rig.is_active(third) && rig.state.orphans.is_empty());
+    assert_eq!(rig.machine.origins.len(), 3);
+}
+
+/// A daemon that takes over while a call of a grant hangs leaves the request where it has gone.
+#[test]
+fn a_restart_forgets_a_late_plan_and_not_the_lease() {
+    let mut rig = Rig::new(&["a30", "a30"]);
+    let spec = rig.spec(1, "2g.12gb");
+    let id = rig.request(spec).unwrap();
+    let plan = rig.running[0].id;
+    rig.command(Command::PlanLate { plan, words: "it hangs".into() }).unwrap();
+    while rig.running.len() > 1 {
+        rig.advance(1, Advance::Well);
+    }
+    rig.crash();
+    rig.settle();
+    assert!(rig.is_active(id) && rig.state.plans.is_empty());
+}
+
 /// One GPU on which the driver refuses must not use up the patience of every request.
 #[test]
 fn a_gpu_that_refuses_is_avoided_while_others_serve() {

@@ -13,7 +13,8 @@ use crate::published::Published;
 /// Notes what records say of a GPU.
 pub(super) fn note(published: &Published, users: &Users, gpu: &GpuUuid, view: &mut GpuView) {
     let state = &published.state;
-    view.quarantine = state.quarantine.get(gpu).cloned();
+    let hangs = || state.hangs(gpu).map(str::to_owned);
+    view.quarantine = state.quarantine.get(gpu).cloned().or_else(hangs);
     view.whole_lease = state.whole_lease(gpu);
     view.fixed = state.fixed.get(gpu).map(super::changes::fixed);
     view.change = state.change_on(gpu).map(|change| change.id);

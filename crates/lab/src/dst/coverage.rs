@@ -58,6 +58,7 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::PlanOpened { .. } => "event: plan opened",
         Event::PlanFinished { .. } => "event: plan finished",
         Event::PlanFailed { .. } => "event: plan failed",
+        Event::PlanLate { .. } => "event: plan late",
         Event::PlanAbandoned { .. } => "event: plan interrupted",
         Event::Granted { .. } => "event: granted",
         Event::GrantedWhole { .. } => "event: granted whole",

@@ -2,7 +2,7 @@
 //!
 //! Must never do what no machine could: a driver refuses strangers, too.
 
-use broker::SliceKey;
+use broker::{Command, SliceKey};
 use model::{GpuUuid, Millis, PlacedProfile, Step};
 use sim_gpu::{Fault, FaultEffect, GpuHealth, RecoveryAction, Return};
 
@@ -260,11 +260,30 @@ impl World {
                 self.reset_by_hand();
                 Ok(())
             }
+            12 => {
+                self.tell_late();
+                Ok(())
+            }
             _ => {
                 self.change_health();
                 Ok(())
             }
         }
+    }
+
+    /// The daemon has had enough of waiting for a plan.
+    fn tell_late(&mut self) {
+        let running = &self.room.running;
+        let mut late: Vec<usize> =
+            (0..running.len()).filter(|at| !self.room.may_advance(*at)).collect();
+        if late.is_empty() {
+            late = (0..running.len()).collect();
+        }
+        let Some(at) = self.chance.pick(&late).copied() else { return };
+        let plan = running[at].execution.id();
+        self.coverage.count("fault: a call that does not come back is told of");
+        let words = "a call does not come back".to_owned();
+        self.room.tell(Command::PlanLate { plan, words });
     }
 
     fn crash(&mut self) -> Act {
