@@ -98,7 +98,7 @@ pub struct TokenMade {
 pub struct AuditView {
     /// Its number.
     pub id: u64,
-    /// When it was answered, ms since the Unix epoch.
+    /// When it was answered, or made if it was not, ms since the Unix epoch.
     pub at_ms: u64,
     /// Who, if that was established.
     pub uid: Option<u32>,
@@ -114,9 +114,10 @@ pub struct AuditView {
     pub door: String,
     /// From which address, over the network.
     pub address: Option<String>,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the answer; 0 if the daemon ended before it could answer.
     pub status: u16,
-    /// The code of the refusal.
+    /// The code of the refusal; E-CUT-OFF for a call whose daemon ended before it could answer: whether
+    /// it was carried out is in the history.
     pub code: Option<String>,
     /// The idempotency key.
     pub key: Option<String>,

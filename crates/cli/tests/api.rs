@@ -199,6 +199,32 @@ fn every_call_that_was_to_change_something_is_audited() {
     assert!(server.lab.ok(&["audit"]).contains("E-LEASE-UNKNOWN"));
 }
 
+/// A daemon that is killed while a call waits for its answer leaves a line of it.
+#[test]
+fn a_call_that_was_cut_off_is_audited() {
+    let server = Server::new("a30:1");
+    server.lab.ok(&["lease", "--name", "first", "--profile", "4g.24gb"]);
+    let socket = server.lab.machine_dir().join("run/migd.sock");
+    let mut waiting = Command::new("curl");
+    waiting.args(["--silent", "--unix-socket", socket.to_str().unwrap()]);
+    waiting.args(["--json", r#"{"profile":"4g.24gb","name":"second","holder":"token"}"#]);
+    let mut waiting = waiting.arg("http://migd/v1/leases?wait_ms=60000").spawn().unwrap();
+    server.until("second", "queued");
+    server.kill_daemon();
+    assert!(!waiting.wait().unwrap().success(), "it has no answer");
+    for _ in 0..2 {
+        server.start_daemon(&[]);
+        let calls = server.lab.json(&["audit"]);
+        let cut: Vec<&Value> =
+            calls.as_array().unwrap().iter().filter(|call| call["code"] == "E-CUT-OFF").collect();
+        assert_eq!(cut.len(), 1, "{calls}");
+        assert_eq!(cut[0]["verb"], "POST /v1/leases");
+        assert_eq!((&cut[0]["status"], &cut[0]["door"]), (&json!(0), &json!("users")));
+        assert_eq!(server.lease("second").unwrap()["state"], "queued", "and it was carried out");
+        server.kill_daemon();
+    }
+}
+
 /// Runs `migctl` as another user of the machine.
 fn as_user(server: &Server, uid: u32, args: &[&str]) -> std::process::Output {
     let mut command: Command = server.lab.command(args);

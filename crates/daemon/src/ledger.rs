@@ -4,15 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use host::DaemonClock;
 use model::Timestamp;
-use store::{AuditRecord, Durability, KeptAnswer, Ledger, StoreError, TokenRecord};
+use store::{AuditRecord, Durability, KeptAnswer, Ledger, Slot, StoreError, TokenRecord, UnderWay};
 use tokio::sync::{oneshot, watch};
 
+use crate::hands::lock;
+
+/// The code of a call whose daemon ended before it could answer.
+const CUT_OFF: &str = "E-CUT-OFF";
 /// How long a key leads to the answer that was given first.
 const KEYS_LIVE: Duration = Duration::from_secs(3600);
 /// How often old calls and answers are forgotten.
@@ -75,6 +79,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(crate) struct Keeper {
     inbox: Sender<Entry>,
     tokens: watch::Receiver<Tokens>,
+    under_way: Arc<Mutex<UnderWay>>,
 }
 
 /// The keeper ended; so does the daemon.
@@ -92,7 +97,8 @@ impl Keeper {
         audit_kept: Duration,
         clock: Arc<DaemonClock>,
     ) -> Result<Self, StoreError> {
-        let ledger = Ledger::open(path, Durability::default(), clock.now())?;
+        let mut ledger = Ledger::open(path, Durability::default(), clock.now())?;
+        let under_way = Arc::new(Mutex::new(cut_off(&mut ledger, path)?));
         let (publish, tokens) = watch::channel(by_number(ledger.tokens()?));
         let (inbox, outbox) = channel();
         let desk = Desk { ledger, clock, audit_kept, publish, running: BTreeMap::new() };
@@ -103,12 +109,26 @@ impl Keeper {
             reason: error.to_string(),
         };
         thread.spawn(move || desk.serve(&outbox)).map_err(unusable)?;
-        Ok(Self { inbox, tokens })
+        Ok(Self { inbox, tokens, under_way })
     }
 
     /// The tokens, revoked and expired ones too.
     pub(crate) fn tokens(&self) -> Tokens {
         Arc::clone(&self.tokens.borrow())
+    }
+
+    /// Notes a call that is about to be carried out: should the daemon be killed before the answer, the
+    /// next one knows of it.
+    pub(crate) fn note(&self, call: &AuditRecord) -> Option<Slot> {
+        let noted = lock(&self.under_way).begin(call);
+        noted.inspect_err(|error| tracing::warn!(%error, ?call, "not noted as under way")).ok()
+    }
+
+    /// A call that was noted is in the audit.
+    pub(crate) fn over(&self, slot: Slot) {
+        if let Err(error) = lock(&self.under_way).end(slot) {
+            tracing::warn!(%error, "a call that is over still counts as under way");
+        }
     }
 
     /// Tells what a call with a key meets; waits while the same call is being carried out.
@@ -163,6 +183,22 @@ impl Keeper {
         self.inbox.send(entry(reply)).map_err(|_| KeeperGone)?;
         answer.await.map_err(|_| KeeperGone)
     }
+}
+
+/// Writes down the calls that the daemon before did not come to answer.
+fn cut_off(ledger: &mut Ledger, path: &Path) -> Result<UnderWay, StoreError> {
+    let path = path.with_extension("db-calls");
+    let unusable = |error: std::io::Error| StoreError::Unusable {
+        path: path.clone(),
+        what: "opened",
+        reason: error.to_string(),
+    };
+    let (mut under_way, found) = UnderWay::open(&path).map_err(unusable)?;
+    let code = Some(CUT_OFF.to_owned());
+    let found = found.into_iter().map(|call| AuditRecord { code: code.clone(), ..call });
+    ledger.write(&found.collect::<Vec<_>>(), &[])?;
+    under_way.forget().map_err(unusable)?;
+    Ok(under_way)
 }
 
 fn by_number(tokens: Vec<TokenRecord>) -> Tokens {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use model::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::{Deserialize, Serialize};
 
 use crate::journal::{StoreError, explain};
 use crate::open::{Durability, Trouble, keep_private, prepare, set_aside, sort};
@@ -37,9 +38,9 @@ const SCHEMA: &str = "
 ";
 
 /// A call that was to change something.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
-    /// When it was answered.
+    /// When it was answered; when it was made if it was not.
     pub at: Timestamp,
     /// Who, if that was established.
     pub uid: Option<u32>,
@@ -53,7 +54,7 @@ pub struct AuditRecord {
     pub door: String,
     /// From which address, over the network.
     pub address: Option<String>,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the answer; 0 if there was none.
     pub status: u16,
     /// The code of the refusal.
     pub code: Option<String>,

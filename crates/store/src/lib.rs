@@ -11,6 +11,7 @@ mod open;
 mod past;
 mod reader;
 mod retention;
+mod under_way;
 
 pub use journal::{Journal, Recorded, StoreError};
 pub use ledger::{AuditRecord, KeptAnswer, Ledger, TokenRecord};
@@ -18,3 +19,4 @@ pub use open::{Durability, Opened, SetAside, open};
 pub use past::Closed;
 pub use reader::Reader;
 pub use retention::check;
+pub use under_way::{Slot, UnderWay};

@@ -122,19 +122,30 @@ impl Record {
         }
     }
 
-    fn finish(self, app: &App, response: &Response) -> AuditRecord {
-        let made = response.headers().get(header::LOCATION).and_then(|path| path.to_str().ok());
+    /// The call as long as nothing came of it.
+    fn begun(self, app: &App) -> AuditRecord {
         AuditRecord {
             at: app.clock.now(),
             uid: self.uid,
             token: self.token,
             verb: self.verb,
-            object: made.map_or(self.object, str::to_owned),
+            object: self.object,
             door: self.origin.map_or("", |origin| origin.door.name()).to_owned(),
             address: self.origin.and_then(|o| o.address).map(|address| address.to_string()),
+            status: 0,
+            code: None,
+            key: self.key,
+        }
+    }
+
+    fn finish(self, app: &App, response: &Response) -> AuditRecord {
+        let made = response.headers().get(header::LOCATION).and_then(|path| path.to_str().ok());
+        let call = self.begun(app);
+        AuditRecord {
+            object: made.map_or(call.object, str::to_owned),
             status: response.status().as_u16(),
             code: response.extensions().get::<Failure>().map(|f| f.code().to_owned()),
-            key: self.key,
+            ..call
         }
     }
 }
@@ -181,10 +192,15 @@ async fn carry_out(app: App, mut caller: Caller, request: Request, next: Next) -
     }
     let mut request = request;
     request.extensions_mut().insert(caller);
+    let noted = app.guard.keeper.note(&record.clone().begun(&app));
     // A task of its own: a call that breaks down must end for those that wait for its answer.
     let work = tokio::spawn(async move { next.run(request).await });
     let response = work.await.unwrap_or_else(|_| broke_down());
-    written(&app, record, call, response).await
+    let response = written(&app, record, call, response).await;
+    if let Some(noted) = noted {
+        app.guard.keeper.over(noted);
+    }
+    response
 }
 
 /// Takes the key and, if there is one, the digest of the call.
