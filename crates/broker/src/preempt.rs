@@ -186,8 +186,8 @@ fn tell(draft: &mut Draft<'_>, leases: &[LeaseId], for_lease: LeaseId) {
     }
 }
 
-/// The fewest leases whose end makes room for a request with a better right, the youngest of those,
-/// and the places it will have then.
+/// The fewest leases whose end makes room for a request with a better right, of those the ones that hold
+/// least, then the youngest; and the places it will have then.
 fn victims(
     draft: &Draft<'_>,
     asker: &Lease,

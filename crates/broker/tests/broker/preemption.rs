@@ -120,6 +120,87 @@ fn never_more_are_told_than_needed() {
     assert_eq!(told(&rig), [three], "one is enough, though it is older");
 }
 
+/// Whether `profile` finds a place on some GPU once `leaving` have left; by the placements alone.
+fn fits_without(rig: &Rig, profile: &str, leaving: &[LeaseId]) -> bool {
+    rig.machine.node.gpus.iter().any(|gpu| {
+        let geometry = gpu.geometry.as_deref().expect("it does MIG");
+        let Some(profile) = geometry.profiles.iter().find(|p| p.name.to_string() == profile) else {
+            return false;
+        };
+        let stays = |lease: &&broker::Lease| !leaving.contains(&lease.id);
+        let held: Vec<_> = rig
+            .state
+            .leases
+            .values()
+            .filter(stays)
+            .flat_map(|lease| &lease.slices)
+            .filter(|slice| slice.key.gpu == gpu.uuid)
+            .map(|slice| slice.key.placement)
+            .collect();
+        profile.placements().any(|place| held.iter().all(|other| !place.overlaps(*other)))
+    })
+}
+
+/// Against every set of leases that could be told: none of fewer makes room, of those none that holds
+/// less, and of those none that is younger.
+#[test]
+fn the_fewest_are_told_then_the_smallest_then_the_youngest() {
+    let mut judged = [0; 5];
+    for seed in 0..150_u64 {
+        let mut random = seed * 31 + 7;
+        let mut draw = |most: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ((random >> 33) % most) as usize
+        };
+        let mut rig = guaranteed(&["a100-sxm4-40gb", "a100-sxm4-40gb"], "user1", 14);
+        let profiles = ["1g.5gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"];
+        let mut preemptible = Vec::new();
+        for _ in 0..14 {
+            let (user, wanted) = (2 + draw(4) as u32, profiles[draw(4)]);
+            if draw(4) == 0 {
+                rig.ask(user, wanted);
+                rig.tick(Millis::from_secs(10));
+            } else {
+                preemptible.push(borrow(&mut rig, user, wanted));
+            }
+        }
+        // Those who wait would have room kept, for which others are told to leave, too.
+        let waiting: Vec<(LeaseId, Peer)> = rig
+            .state
+            .queue()
+            .map(|lease| (lease.id, Peer { uid: lease.spec.uid, admin: false }))
+            .collect();
+        for (lease, by) in waiting {
+            rig.command(Command::End { lease, by, holder: false }).expect("it is its own");
+        }
+        rig.settle();
+        preemptible.retain(|id| rig.is_active(*id));
+        let wanted = profiles[draw(5)];
+        let owner = rig.ask(1, wanted);
+        if rig.is_active(owner) {
+            continue;
+        }
+        let now = rig.now;
+        let age = |id: &LeaseId| {
+            let since = rig.lease(*id).granted_at.expect("it is active");
+            now.since(since).get()
+        };
+        let sets = (0..1_u32 << preemptible.len()).map(|bits| {
+            let at = |at: &usize| bits >> at & 1 == 1;
+            (0..preemptible.len()).filter(at).map(|at| preemptible[at]).collect::<Vec<_>>()
+        });
+        let units = |id: &LeaseId| u32::from(rig.lease(*id).slices[0].key.placement.size.get());
+        let cost = |set: &[LeaseId]| {
+            (set.len(), set.iter().map(units).sum::<u32>(), set.iter().map(age).sum::<u64>())
+        };
+        let best = sets.filter(|set| fits_without(&rig, wanted, set)).map(|set| cost(&set)).min();
+        let told = told(&rig);
+        assert_eq!(best.unwrap_or_default(), cost(&told), "seed {seed}: {wanted}: {told:?}");
+        judged[told.len().min(4)] += 1;
+    }
+    assert!(judged.iter().all(|cases| *cases >= 3), "by number told: {judged:?}");
+}
+
 #[test]
 fn a_lease_of_several_slices_leaves_once() {
     let mut rig = guaranteed(&["a30"], "user1", 4);
