@@ -43,6 +43,9 @@ pub struct BlockerView {
     pub gpu: u32,
     /// When it has left at the latest, if that is known.
     pub ends_at_ms: Option<u64>,
+    /// When it is taken back, if it is not used before.
+    #[serde(default)]
+    pub taken_at_ms: Option<u64>,
 }
 
 /// Why a request waits.

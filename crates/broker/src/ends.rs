@@ -11,6 +11,7 @@ use crate::command::World;
 use crate::event::{EndReason, SliceTarget};
 use crate::lifecycle::NoticeReason;
 use crate::policy::Policy;
+use crate::reclaim;
 use crate::request::RequestSpec;
 use crate::state::{Lease, Phase, SliceKey, SliceUse, Stage, State};
 
@@ -133,8 +134,8 @@ pub(crate) fn length(world: &World<'_>, spec: &RequestSpec) -> Millis {
 }
 
 /// When a lease leaves its places probably: when it has lasted as long as such leases do; if it has
-/// already, after as long again as it has been there; when it is taken, if it was warned for not
-/// being used.
+/// already, after as long again as it has been there; when it is taken, if it will probably not be
+/// used before.
 pub(crate) fn likely(state: &State, world: &World<'_>, lease: &Lease) -> Timestamp {
     let now = world.now;
     let latest = latest(state, world, lease);
@@ -148,11 +149,10 @@ pub(crate) fn likely(state: &State, world: &World<'_>, lease: &Lease) -> Timesta
             let held = now.since(*since);
             let expected = since.plus(length(world, &lease.spec));
             let end = if expected > now { expected } else { now.plus(held.max(GRANT)) };
-            let taken = lease
-                .notice
-                .as_ref()
-                .filter(|notice| matches!(notice.reason, NoticeReason::Idle { .. }));
-            taken.map_or(end, |notice| end.min(notice.until))
+            let over = reclaim::is_probably_over(world, lease);
+            let taken = reclaim::taken_at(world, lease).filter(|_| over);
+            let told = told_length(world.policy, &lease.spec).is_some();
+            taken.map_or(end, |taken| if told { end.min(taken) } else { taken })
         }
     };
     latest.map_or(guess, |latest| guess.min(latest)).max(now)

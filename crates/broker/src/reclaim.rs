@@ -120,6 +120,26 @@ fn idle_since(world: &World<'_>, lease: &Lease) -> Option<Timestamp> {
     gpus.all(well).then_some(since)
 }
 
+/// When a lease that is not used is taken back if that stays so; `None` for one that is used, or that
+/// nobody takes now.
+pub(crate) fn taken_at(world: &World<'_>, lease: &Lease) -> Option<Timestamp> {
+    if let Some(Notice { reason: NoticeReason::Idle { .. }, until }) = lease.notice {
+        return Some(until);
+    }
+    let limit = idle_limit(world.policy, lease).filter(|_| !world.protected)?;
+    let since = idle_since(world, lease)?;
+    Some(since.plus(limit).max(world.now).plus(world.policy.idle_warning))
+}
+
+/// Whether a lease will probably not be used again before it is taken back: it was idle for more
+/// than half of the time that it may be.
+pub(crate) fn is_probably_over(world: &World<'_>, lease: &Lease) -> bool {
+    let limit = idle_limit(world.policy, lease);
+    idle_since(world, lease)
+        .zip(limit)
+        .is_some_and(|(since, limit)| world.now.since(since).get() >= limit.get() / 2)
+}
+
 /// Time passed for an active lease: one that is idle too long is warned, then taken back.
 pub(crate) fn tick(draft: &mut Draft<'_>, id: LeaseId) {
     let World { policy, now, protected, .. } = *draft.world;

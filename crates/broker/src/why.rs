@@ -12,6 +12,7 @@ use crate::ends::{self, Owner};
 use crate::keep::Whose;
 use crate::lifecycle::{Activity, NoticeReason, StartEstimate};
 use crate::quota;
+use crate::reclaim;
 use crate::request::RequestSpec;
 use crate::rooms::{explain, join};
 use crate::serve::{Block, Pass};
@@ -46,6 +47,8 @@ pub struct Blocking {
     pub gpu: GpuIndex,
     /// When it has left at the latest, if that is known.
     pub ends_at: Option<Timestamp>,
+    /// When it is taken back, if it stays unused until then.
+    pub taken_at: Option<Timestamp>,
 }
 
 /// Everything there is to say about a waiting request; `None` if it does not wait.
@@ -111,6 +114,7 @@ fn blocking(
         profile: part.and_then(name).map(|profile| profile.name),
         gpu: gpu.index,
         ends_at: ends::latest(state, world, lease),
+        taken_at: reclaim::taken_at(world, lease),
     }
 }
 

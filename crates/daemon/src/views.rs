@@ -236,6 +236,7 @@ pub(crate) fn why(published: &Published, id: model::LeaseId) -> Option<api::WhyV
         profile: blocking.profile.map(|profile| profile.to_string()),
         gpu: blocking.gpu.get(),
         ends_at_ms: blocking.ends_at.map(model::Timestamp::as_millis),
+        taken_at_ms: blocking.taken_at.map(model::Timestamp::as_millis),
     });
     Some(api::WhyView {
         id,

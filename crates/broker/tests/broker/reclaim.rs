@@ -220,3 +220,31 @@ fn totals_only_grow_and_are_on_the_receipt() {
     assert_eq!(receipt.held, Millis::from_secs(3600));
     assert_eq!(receipt.gpu_time, Millis::from_secs(450), "one of eight units");
 }
+
+/// Half of the time that it may be idle over, a lease counts as one that will be taken back; from the
+/// beginning, `why` says when that would be.
+#[test]
+fn whoever_waits_for_an_idle_lease_is_told_when_it_is_taken_back() {
+    let mut rig = rig();
+    let holder = rig.ask(1, "7g.40gb");
+    let since = idle_now(&mut rig, holder);
+    let taken = since.plus(LIMIT).plus(WARNING);
+    let told = |rig: &Rig, id| {
+        let why = broker::why(&rig.state, &rig.world(), id).expect("it waits");
+        (why.blockers[0].taken_at, why.start.likely)
+    };
+    let half = Millis::new(LIMIT.get() / 2);
+    rig.tick(Millis::new(half.get() - 1));
+    let waiting = rig.ask(2, "1g.5gb");
+    let (at, likely) = told(&rig, waiting);
+    assert_eq!(at, Some(taken));
+    assert_ne!(likely, Some(taken), "it may be used again");
+    rig.tick(Millis::new(1));
+    assert_eq!(told(&rig, waiting), (Some(taken), Some(taken)));
+    measured(&mut rig, holder, Activity::Busy);
+    assert_eq!(told(&rig, waiting).0, None);
+    // In protected hours nobody is taken back.
+    idle_now(&mut rig, holder);
+    rig.protected = true;
+    assert_eq!(told(&rig, waiting).0, None);
+}

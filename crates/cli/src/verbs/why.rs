@@ -61,6 +61,11 @@ fn lines(why: &WhyView, width: usize, zone: &TimeZone) -> Vec<String> {
         let until = blocker
             .ends_at_ms
             .map_or_else(|| String::from("no limit"), |at| format!("gone by {}", moment(at, zone)));
+        let taken = blocker.taken_at_ms.filter(|at| blocker.ends_at_ms.is_none_or(|end| *at < end));
+        let until = match taken {
+            Some(at) => format!("{until}; taken back at {} unless it is used", moment(at, zone)),
+            None => until,
+        };
         let (id, tenant, gpu) = (blocker.lease, clean(&blocker.tenant), blocker.gpu);
         lines.push(format!("  {id} of {tenant}, {what} on GPU {gpu}: {until}"));
     }
@@ -108,6 +113,7 @@ mod tests {
                 profile: Some("1g.5gb".into()),
                 gpu: 0,
                 ends_at_ms: None,
+                taken_at_ms: Some(1_800_000),
             }],
             said_before: Some(StartView { not_later_than_ms: None, likely_ms: None }),
             now_ms: 0,
@@ -117,7 +123,7 @@ mod tests {
             "\
 L9 is number 2 in line and waits for L3 of ann (1g.5gb on GPU 0, idle for 2h00m)
   to end
-  L3 of ann, 1g.5gb on GPU 0: no limit
+  L3 of ann, 1g.5gb on GPU 0: no limit; taken back at 01-01 00:30:00 unless it is used
 starts by 01-01 02:00:00 at the latest, probably 01-01 01:00:00
 it was told: nobody knows when"
         );
