@@ -53,7 +53,7 @@ fn a_gpu_is_cordoned_and_emptied_with_work_running() {
     let done = lab.ok(&["gpu", "drain", "0", "--wait"]);
     assert_eq!(done.trim(), "GPU 0 is out of use and empty (loud fan)");
     assert!(gpu(&server, 0)["instances"].as_array().unwrap().is_empty());
-    assert_eq!(lab.ok(&["gpu", "uncordon", "0"]).trim(), "GPU 0 is in use");
+    assert_eq!(lab.ok(&["gpu", "uncordon", "0"]).trim(), "GPU 0 is back in use");
     lab.ok(&["lease", "-p", "4g.24gb", "--name", "again"]);
     assert!(lab.fails(3, &["gpu", "cordon", "9"]).contains("E-GPU-UNKNOWN"));
 }

@@ -135,7 +135,7 @@ fn tell(context: &Context, views: &[GpuView], handed_back: bool) -> Result<ExitC
 
 /// What became of a GPU, in a sentence.
 fn words(view: &GpuView) -> String {
-    let Some(cordon) = &view.cordon else { return format!("GPU {} is in use", view.index) };
+    let Some(cordon) = &view.cordon else { return format!("GPU {} is back in use", view.index) };
     let ids: Vec<String> = cordon.leases.iter().map(ToString::to_string).collect();
     let why = clean(&cordon.why);
     let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
