@@ -13,7 +13,7 @@ use planner::{Room as Space, Verdict, Want};
 use sim_gpu::{GpuHealth, Latencies, RecoveryAction};
 
 use super::column::{Blocked, Column, News, Trouble, Why};
-use super::packing::{Sizes, one_geometry};
+use super::packing::Packing;
 use super::work::{Work, answer};
 use crate::bench::Origin;
 use crate::dst::laws;
@@ -120,6 +120,7 @@ pub(crate) struct Daemon {
     /// The steps of plans that are open.
     plans: BTreeMap<PlanId, Vec<Step>>,
     looked: Timestamp,
+    packing: Option<Packing>,
     /// It did not come to rest once; nothing more is asked of it.
     restless: bool,
     ill: Vec<usize>,
@@ -133,6 +134,7 @@ impl Daemon {
     pub(crate) fn new(room: Room, stops: bool, watch: Watch, mut crashes: Vec<Timestamp>) -> Self {
         crashes.reverse();
         let looked = room.now;
+        let packing = Packing::of(&room.observed);
         let tally = Tally::default();
         Self {
             room,
@@ -143,6 +145,7 @@ impl Daemon {
             by_work: BTreeMap::new(),
             plans: BTreeMap::new(),
             looked,
+            packing,
             restless: false,
             ill: Vec::new(),
             news: Vec::new(),
@@ -421,15 +424,11 @@ impl Daemon {
     }
 
     fn fits_anyhow(&self, spec: &RequestSpec) -> Option<bool> {
-        let geometry = one_geometry(&self.room.observed)?;
-        let mut sizes = Sizes::default().with(spec, geometry)?;
-        for (id, live) in &self.live {
-            let lease = self.room.state.lease(*id);
-            if let Some(lease) = lease.filter(|lease| lease.phase != Phase::Queued && !live.gone) {
-                sizes = sizes.with(&lease.spec, geometry)?;
-            }
-        }
-        Some(sizes.fit_on((self.room.bench.gpus().len() - self.ill.len()) as u32))
+        let there = self.live.iter().filter(|(_, live)| !live.gone);
+        let there = there.filter_map(|(id, _)| self.room.state.lease(*id));
+        let there = there.filter(|lease| lease.phase != Phase::Queued).map(|lease| &lease.spec);
+        let gpus = self.room.bench.gpus().len() - self.ill.len();
+        self.packing.as_ref()?.fits(there.chain([spec]), gpus)
     }
 
     /// Whether the tenant's cap alone keeps a request waiting.

@@ -18,7 +18,7 @@ use model::{
 use planner::{Forecast, Hold, Occupant, Planner, Room, Verdict, Want};
 
 use super::column::{Blocked, Column, News, Trouble, Why};
-use super::packing::{Sizes, one_geometry};
+use super::packing::Packing;
 use super::work::{Work, answer};
 
 /// What a profile takes, or is.
@@ -70,6 +70,7 @@ struct Asked {
 /// The machine and who waits.
 pub(crate) struct Fixed<'a> {
     observed: &'a NodeSnapshot,
+    packing: Option<Packing>,
     policy: &'a Policy,
     planner: &'a Planner,
     state: State,
@@ -114,6 +115,7 @@ impl<'a> Fixed<'a> {
         }
         Some(Self {
             observed,
+            packing: Packing::of(observed),
             policy,
             planner,
             state: State::default(),
@@ -248,14 +250,10 @@ impl<'a> Fixed<'a> {
     }
 
     fn fits_anyhow(&self, asked: &Asked) -> Option<bool> {
-        let geometry = one_geometry(self.observed)?;
-        let mut sizes = Sizes::default().with(&asked.spec, geometry)?;
-        for (index, (_, other)) in &self.live {
-            if !self.waits(*index) {
-                sizes = sizes.with(&other.spec, geometry)?;
-            }
-        }
-        Some(sizes.fit_on((self.observed.gpus.len() - self.ill.len()) as u32))
+        let there = self.live.iter().filter(|(index, _)| !self.waits(**index));
+        let there = there.map(|(_, (_, other))| &other.spec);
+        let gpus = self.observed.gpus.len() - self.ill.len();
+        self.packing.as_ref()?.fits(there.chain([&asked.spec]), gpus)
     }
 
     /// Whether the layout has enough that answers a request, whoever has it now.
