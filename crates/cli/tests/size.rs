@@ -239,3 +239,29 @@ fn runs_are_counted_where_the_command_says_nothing() {
     let told = lab.fails(2, &["bench", "--model", "demo", "--profile", "1g", "--", "false"]);
     assert!(told.contains("E-BENCH") && told.contains("at every setting"), "{told}");
 }
+
+/// A run that takes too long is ended with all that it started, and what else is measured stays.
+#[test]
+fn a_run_that_hangs_is_ended_and_gets_no_row() {
+    let lab = Lab::new("a30:1");
+    let script = "if [ $MIGD_BENCH_BATCH = 1 ]; then echo throughput=9 latency_ms=1; \
+                  else sleep 98765 & sleep 98765; fi";
+    let limited =
+        ["bench", "--model", "demo", "--profile", "1g", "--batch", "2,1", "--repeat", "1"];
+    let args = [&limited[..], &["--run-limit", "300ms", "--", "sh", "-c", script]].concat();
+    let done = lab.run(&args);
+    let told = told(&done);
+    assert!(done.status.success(), "{told}");
+    assert!(
+        told.contains("batch 2, 1 process: the command was ended after 300ms; no row"),
+        "{told}"
+    );
+    let table = String::from_utf8_lossy(&done.stdout).into_owned();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("demo,")).collect();
+    assert_eq!(rows.len(), 1, "{table}");
+    let left = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
+        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        words == b"sleep\098765\0"
+    });
+    assert_eq!(left.count(), 0, "nothing of it is left");
+}

@@ -6,12 +6,14 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use model::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
+use super::limited::{self, End};
 use crate::{Context, Failure};
 
 /// What is measured on one slice.
@@ -27,6 +29,8 @@ pub(crate) struct Spec {
     pub(crate) repeat: u32,
     /// Each run of the command is one batch, and they are counted for so long.
     pub(crate) count_runs_ms: Option<u64>,
+    /// How long a run may take, if that is limited.
+    pub(crate) run_limit_ms: Option<u64>,
     /// Where the results go, a line of JSON each.
     pub(crate) results: PathBuf,
 }
@@ -135,12 +139,10 @@ impl Spec {
     fn process(&self, batch: u32, processes: u32, process: u32) -> Result<Figures, Miss> {
         let start = || self.command(batch, processes, process);
         let Some(millis) = self.count_runs_ms else {
-            let output = start()
-                .stdout(Stdio::piped())
-                .output()
-                .map_err(|error| self.not_started(&error))?;
-            succeeded(output.status)?;
-            let text = String::from_utf8_lossy(&output.stdout);
+            let mut command = start();
+            command.stdout(Stdio::piped());
+            let printed = self.finish(command)?;
+            let text = String::from_utf8_lossy(&printed);
             return Figures::of_output(&text).ok_or_else(|| {
                 Miss::Broken(
                     "the command printed no line with throughput=… and latency_ms=… (or both as \
@@ -152,14 +154,27 @@ impl Spec {
         let (begin, long) = (Instant::now(), Duration::from_millis(millis));
         let mut runs = 0_u32;
         while runs == 0 || begin.elapsed() < long {
-            let status =
-                start().stdout(Stdio::null()).status().map_err(|error| self.not_started(&error))?;
-            succeeded(status)?;
+            let mut command = start();
+            command.stdout(Stdio::null());
+            self.finish(command)?;
             runs += 1;
         }
         let seconds = begin.elapsed().as_secs_f64();
         let throughput = f64::from(batch) * f64::from(runs) / seconds;
         Ok(Figures { throughput, latency_ms: seconds * 1000.0 / f64::from(runs) })
+    }
+
+    /// What a run printed that came to a good end in time.
+    fn finish(&self, command: Command) -> Result<Vec<u8>, Miss> {
+        let limit = self.run_limit_ms.map(Duration::from_millis);
+        match limited::run(command, limit).map_err(|error| self.not_started(&error))? {
+            End::Over(status, printed) if status.success() => Ok(printed),
+            End::Over(status, _) => Err(Miss::Failed(format!("the command ended with {status}"))),
+            End::Ended => {
+                let limit = Millis::new(self.run_limit_ms.unwrap_or_default());
+                Err(Miss::Failed(format!("the command was ended after {limit}")))
+            }
+        }
     }
 
     fn command(&self, batch: u32, processes: u32, process: u32) -> Command {
@@ -189,14 +204,6 @@ impl Spec {
     fn not_started(&self, error: &std::io::Error) -> Miss {
         let program = self.command.first().map_or("", String::as_str);
         Miss::Broken(format!("{program} cannot be started: {error}"))
-    }
-}
-
-fn succeeded(status: ExitStatus) -> Result<(), Miss> {
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Miss::Failed(format!("the command ended with {status}")))
     }
 }
 

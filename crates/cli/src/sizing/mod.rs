@@ -8,6 +8,7 @@ mod board;
 mod figures;
 mod files;
 mod layouts;
+mod limited;
 mod measure;
 mod report;
 mod view;

@@ -34,8 +34,8 @@ const COMMENT: &str = "Made by `migctl bench`: means of `runs` runs and their st
                   command are replaced, and stand in MIGD_BENCH_BATCH and so on. The last line that \
                   the command prints with throughput=N (requests per second) and latency_ms=N (one \
                   batch), or both as a JSON object, is its figure; with --count-runs each run is one \
-                  batch and is timed. A setting at which the command fails, for lack of memory say, \
-                  gets no row.",
+                  batch and is timed. A setting at which the command fails, for lack of memory say, or \
+                  takes longer than --run-limit gets no row.",
     override_usage = "migctl bench --model NAME [OPTIONS] -- CMD...",
     after_help = "Examples:\n  \
         migctl bench --model bert --batch 1,8,32 --processes 1,2 -o bert.csv -- ./serve --bench -b {batch}\n  \
@@ -64,6 +64,9 @@ pub(crate) struct BenchArgs {
     /// Take each run of the command for one batch and count them for so long
     #[arg(long, value_name = "T")]
     count_runs: Option<Millis>,
+    /// End a run that takes longer; its setting gets no row
+    #[arg(long, value_name = "T")]
+    run_limit: Option<Millis>,
     /// Write the table here [default: stdout]; rows that are there already for other settings stay
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -179,6 +182,7 @@ fn measure(
         warm_up: args.warm_up,
         repeat: args.repeat,
         count_runs_ms: args.count_runs.map(Millis::get),
+        run_limit_ms: args.run_limit.map(Millis::get),
         results: folder.join(format!("{profile}.results")),
     };
     let path = folder.join(format!("{profile}.json"));
