@@ -158,6 +158,16 @@ pub(crate) fn likely(state: &State, world: &World<'_>, lease: &Lease) -> Timesta
     latest.map_or(guess, |latest| guess.min(latest)).max(now)
 }
 
+/// When the last lease in a room has probably left; `None` where nobody is, or somebody else.
+pub(crate) fn of_room(state: &State, world: &World<'_>, room: &planner::Room) -> Option<Timestamp> {
+    let leaves = |part| match owner(state, &room.gpu, part) {
+        Owner::Lease(id) => Some(likely(state, world, state.lease(id)?)),
+        Owner::Change | Owner::Visitor { .. } | Owner::Stranger => None,
+    };
+    let ends: Option<Vec<Timestamp>> = room.parts(planner::Hold::Held).map(leaves).collect();
+    ends?.into_iter().max()
+}
+
 /// Who is in the way of these places.
 pub(crate) fn in_the_way(
     state: &State,

@@ -7,8 +7,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use model::{BookingId, GpuUuid, LeaseId, PlacedProfile, Tenant};
-use planner::{Arrangement, Choice, Room, Want};
+use model::{BookingId, GpuUuid, LeaseId, PlacedProfile, Tenant, Timestamp};
+use planner::{Arrangement, Choice, Lasting, Room, Want};
 
 use crate::command::World;
 use crate::decide::Draft;
@@ -21,7 +21,7 @@ use crate::quota::{self, Stake};
 use crate::request::{GpuSelector, RequestSpec, Wanted};
 use crate::rooms::want;
 use crate::state::{Lease, State};
-use crate::{changes, estimate, preempt, reserve, whole};
+use crate::{changes, ends, estimate, preempt, reserve, whole};
 
 /// Why a request is not served now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,16 +83,15 @@ pub(crate) struct Pass {
     wants: Vec<(Wanted, GpuSelector, Arrangement, Want)>,
     /// What found no room a moment ago finds none now: rooms only get fuller on the way.
     hopeless: Vec<(usize, Want, u32)>,
+    /// By room: when the last lease there has probably left; worked out for the first that asks.
+    ends: Option<Vec<Option<Timestamp>>>,
 }
 
 impl Pass {
     pub(crate) fn new(state: &State, world: &World<'_>) -> Self {
-        Self {
-            views: Views::new(state, world),
-            stakes: quota::stakes(state, world.observed),
-            wants: Vec::new(),
-            hopeless: Vec::new(),
-        }
+        let views = Views::new(state, world);
+        let stakes = quota::stakes(state, world.observed);
+        Self { views, stakes, wants: Vec::new(), hopeless: Vec::new(), ends: None }
     }
 
     /// What the tenant has.
@@ -171,13 +170,17 @@ impl Pass {
             lent.clear();
         }
         let rest = spec.count - lent.len() as u32;
-        let found = world.planner.choose_many_by(
-            world.policy.placement,
-            rooms,
-            &wanted,
-            rest,
-            world.forecast,
-        );
+        let (policy, forecast) = (world.policy.placement, world.forecast);
+        let found = match ends::told_length(world.policy, spec) {
+            Some(length) => {
+                let end = |room| ends::of_room(state, world, room);
+                let known = self.ends.get_or_insert_with(|| rooms.iter().map(end).collect());
+                let lasting = Lasting { until: world.now.plus(length), ends: known.clone() };
+                let planner = world.planner;
+                planner.choose_many_lasting(policy, rooms, &wanted, rest, forecast, &lasting)
+            }
+            None => world.planner.choose_many_by(policy, rooms, &wanted, rest, forecast),
+        };
         let found = found.map(|made| lent.into_iter().chain(made).collect());
         if found.is_none() {
             self.hopeless.push((view, wanted, spec.count));
@@ -198,6 +201,13 @@ impl Pass {
             let stake = quota::stake(state, world.observed, lease);
             let sum = self.held(tenant).plus(stake);
             self.stakes.insert(tenant.clone(), sum);
+            let end = ends::likely(state, world, lease);
+            for choice in choices {
+                let known = self.ends.as_mut().and_then(|ends| ends.get_mut(choice.room));
+                if let Some(last) = known {
+                    *last = Some(last.map_or(end, |last| last.max(end)));
+                }
+            }
         }
         let kept = !state.bookings.is_empty() || state.reservation.is_some();
         if kept || choices.iter().any(|choice| !choice.evict.is_empty()) {

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::choose::{Choice, Decision, Want, decide};
 use crate::forecast::Forecast;
+use crate::lasting::Lasting;
 use crate::policy::Policy;
 use crate::room::{Boards, Planner, Room, joint_capacity};
 
@@ -34,6 +35,7 @@ pub(crate) struct Arranging<'a> {
     forecast: &'a Forecast,
     policy: Policy,
     boards: Boards,
+    lasting: Option<&'a Lasting>,
     choices: Vec<Choice>,
 }
 
@@ -44,10 +46,11 @@ impl<'a> Arranging<'a> {
         want: &'a Want,
         forecast: &'a Forecast,
         policy: Policy,
+        lasting: Option<&'a Lasting>,
     ) -> Self {
         let boards = planner.tables_of(rooms);
         let (rooms, choices) = (rooms.to_vec(), Vec::new());
-        Self { planner, rooms, want, forecast, policy, boards, choices }
+        Self { planner, rooms, want, forecast, policy, boards, lasting, choices }
     }
 
     /// Where `count` slices go, or `None`.
@@ -78,6 +81,7 @@ impl<'a> Arranging<'a> {
         let Self { rooms, want, boards, forecast, .. } = &*self;
         let mut decision = Decision::new(rooms, want, boards, forecast, self.policy, left);
         decision.only = only;
+        decision.lasting = self.lasting;
         let choice = decide(&decision)?;
         self.take(choice);
         Some(())
@@ -145,7 +149,8 @@ impl<'a> Arranging<'a> {
         profiles[room] = self.want.profile(room);
         let want = Want::of(profiles);
         let Self { rooms, boards, forecast, .. } = &*self;
-        let decision = Decision::new(rooms, &want, boards, forecast, self.policy, left);
+        let mut decision = Decision::new(rooms, &want, boards, forecast, self.policy, left);
+        decision.lasting = self.lasting;
         let choice = decide(&decision)?;
         self.take(choice);
         Some(())
@@ -164,6 +169,7 @@ impl<'a> Arranging<'a> {
                 forecast: self.forecast,
                 policy: self.policy,
                 boards: self.planner.tables_of(&self.rooms),
+                lasting: self.lasting,
                 choices: Vec::new(),
             };
             (0..count).rev().try_for_each(|left| way.one_of(room, left))?;

@@ -7,9 +7,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use model::{Geometry, GpuInstanceProfileId, PlacedProfile};
+use model::{Geometry, GpuInstanceProfileId, PlacedProfile, Timestamp};
 
 use crate::forecast::Forecast;
+use crate::lasting::apart;
 use crate::policy::Policy;
 use crate::rank::{Candidate, Rank, Ranking};
 use crate::room::Standing;
@@ -32,6 +33,8 @@ pub struct Census {
     pools: Vec<Pool>,
     /// By board and class; no empty groups.
     groups: BTreeMap<(usize, ClassId), Group>,
+    /// By number, where that is known: when the last of what lies on a GPU ends.
+    ends: BTreeMap<usize, Timestamp>,
 }
 
 /// GPUs that look alike.
@@ -40,6 +43,8 @@ struct Group {
     gpus: BTreeSet<usize>,
     /// The lowest number, at hand: finding it in a large set takes longer than ranking it.
     lowest: usize,
+    /// By end, those whose end is known.
+    ends: BTreeSet<(Timestamp, usize)>,
 }
 
 impl Group {
@@ -49,6 +54,16 @@ impl Group {
             return self.lowest;
         }
         self.gpus.range(begin..).next().copied().unwrap_or(self.lowest)
+    }
+
+    /// The one whose end is nearest, and that end.
+    fn nearest(&self, until: Timestamp) -> Option<(Timestamp, usize)> {
+        let after = self.ends.range((until, 0)..).next();
+        // Of those that end together the lowest number.
+        let before = self.ends.range(..(until, 0)).next_back();
+        let before = before.and_then(|(end, _)| self.ends.range((*end, 0)..).next());
+        let both = after.into_iter().chain(before);
+        both.min_by_key(|(end, gpu)| (apart(until, Some(*end)), *gpu)).copied()
     }
 
     fn settle(&mut self) {
@@ -61,7 +76,7 @@ impl Census {
     /// next [`Census::expect`].
     pub fn new(tables: Vec<Arc<GeometryTables>>, forecast: &Forecast) -> Self {
         let pools = tables.iter().map(|tables| Pool::new(tables, forecast)).collect();
-        Self { tables, pools, groups: BTreeMap::new() }
+        Self { tables, pools, groups: BTreeMap::new(), ends: BTreeMap::new() }
     }
 
     /// Takes a new forecast; costs a pass over the groups.
@@ -86,11 +101,23 @@ impl Census {
         }
     }
 
+    /// The same for a GPU of which is known when the last of what lies there ends.
+    pub fn add_until(&mut self, gpu: usize, board: usize, class: ClassId, end: Option<Timestamp>) {
+        self.add(gpu, board, class);
+        if let (Some(end), Some(group)) = (end, self.groups.get_mut(&(board, class))) {
+            group.ends.insert((end, gpu));
+            self.ends.insert(gpu, end);
+        }
+    }
+
     /// Takes GPU number `gpu` out of a class; nothing happens if it is not there.
     pub fn remove(&mut self, gpu: usize, board: usize, class: ClassId) {
         let Some(group) = self.groups.get_mut(&(board, class)) else { return };
         if group.gpus.remove(&gpu) {
             group.settle();
+            if let Some(end) = self.ends.remove(&gpu) {
+                group.ends.remove(&(end, gpu));
+            }
             self.pools[board].remove(&self.tables[board], class);
         }
         if group.gpus.is_empty() {
@@ -110,17 +137,31 @@ impl Census {
         policy: Policy,
         wanted: &[Option<GpuInstanceProfileId>],
     ) -> Option<CensusChoice> {
+        self.choose_until(policy, wanted, None)
+    }
+
+    /// The same for a slice that ends at `until`: between places that are equally good it goes where the
+    /// others end when it does.
+    pub fn choose_until(
+        &self,
+        policy: Policy,
+        wanted: &[Option<GpuInstanceProfileId>],
+        until: Option<Timestamp>,
+    ) -> Option<CensusChoice> {
+        let until = until.filter(|_| policy.goes_by_ends());
         let tables: Vec<&GeometryTables> = self.tables.iter().map(AsRef::as_ref).collect();
         let ranking = Ranking::new(policy, &self.pools, &tables);
         let mut best: Option<(Rank, PlacedProfile)> = None;
         for ((board, class), group) in &self.groups {
             let Some(profile) = wanted.get(*board).copied().flatten() else { continue };
-            let room = group.first(policy.begin());
+            let nearest = until.and_then(|until| group.nearest(until));
+            let room = nearest.map_or_else(|| group.first(policy.begin()), |(_, gpu)| gpu);
+            let apart = until.map_or(0, |until| apart(until, nearest.map(|(end, _)| end)));
             let (board, tables) = (*board, tables[*board]);
             let standing = Standing { held: *class, full: *class };
             for part in tables.parts_of(profile) {
                 let Some(to) = tables.after(*class, part) else { continue };
-                let candidate = Candidate { board, room, standing, part, to, evictions: 0 };
+                let candidate = Candidate { board, room, standing, part, to, evictions: 0, apart };
                 let rank = ranking.of(tables, &candidate);
                 if best.as_ref().is_none_or(|(known, _)| rank.order(known).is_lt()) {
                     best = Some((rank, tables.part(part)));

@@ -10,6 +10,7 @@ use model::{GpuInstanceProfileId, PlacedProfile};
 
 use crate::arrange::{Arrangement, Arranging};
 use crate::forecast::Forecast;
+use crate::lasting::Lasting;
 use crate::policy::Policy;
 use crate::rank::{Candidate, Rank, Ranking};
 use crate::room::{Boards, Hold, Occupant, Planner, Room, Standing, after_all, joint_capacity};
@@ -67,6 +68,7 @@ pub(crate) struct Decision<'a> {
     /// possible after this choice.
     room_for: u32,
     must_remain: u32,
+    pub(crate) lasting: Option<&'a Lasting>,
 }
 
 impl<'a> Decision<'a> {
@@ -108,6 +110,7 @@ impl<'a> Decision<'a> {
             policy,
             room_for,
             must_remain,
+            lasting: None,
         }
     }
 
@@ -139,8 +142,15 @@ impl<'a> Decision<'a> {
             return None;
         }
         let board = self.boards.of_room[room];
-        let candidate = Candidate { board, room, standing, part: id, to, evictions };
+        let apart = self.apart(room);
+        let candidate = Candidate { board, room, standing, part: id, to, evictions, apart };
         Some(self.ranking.of(tables, &candidate))
+    }
+
+    /// How far the ends lie apart in a room, where that counts.
+    fn apart(&self, room: usize) -> u64 {
+        let counts = self.lasting.filter(|_| self.policy.goes_by_ends());
+        counts.map_or(0, |lasting| lasting.apart(room))
     }
 
     /// A warm slice of exactly the wanted profile: the one whose use leaves most.
@@ -158,7 +168,13 @@ impl<'a> Decision<'a> {
         let mut groups = BTreeMap::new();
         for (room, profile, standing) in self.open() {
             let kept = &self.shadows[room];
-            groups.entry((self.boards.of_room[room], profile, standing, kept)).or_insert(room);
+            let key = (self.boards.of_room[room], profile, standing, kept);
+            let nearer = |known: &mut usize| {
+                if self.apart(room) < self.apart(*known) {
+                    *known = room;
+                }
+            };
+            groups.entry(key).and_modify(nearer).or_insert(room);
         }
         let candidates = groups.into_iter().flat_map(|((_, profile, standing, _), room)| {
             let tables = self.boards.of(room);
@@ -282,7 +298,21 @@ impl Planner {
         count: u32,
         forecast: &Forecast,
     ) -> Option<Vec<Choice>> {
-        Arranging::new(self, rooms, want, forecast, policy).choose(count)
+        Arranging::new(self, rooms, want, forecast, policy, None).choose(count)
+    }
+
+    /// The same for a request whose probable end is known: between places that are equally good it goes
+    /// where the others end when it does.
+    pub fn choose_many_lasting(
+        &self,
+        policy: Policy,
+        rooms: &[Room],
+        want: &Want,
+        count: u32,
+        forecast: &Forecast,
+        lasting: &Lasting,
+    ) -> Option<Vec<Choice>> {
+        Arranging::new(self, rooms, want, forecast, policy, Some(lasting)).choose(count)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod defrag;
 mod effects;
 mod flp;
 pub mod forecast;
+mod lasting;
 pub mod layout;
 pub mod open;
 pub mod pack;
@@ -37,6 +38,7 @@ pub use choose::{Choice, Want};
 pub use compact::Compaction;
 pub use defrag::{NoRoom, Rearrangement};
 pub use forecast::Forecast;
+pub use lasting::Lasting;
 pub use layout::{
     Best, Calls, ComputeReport, Fate, GpuReport, Held, Impossible, InstanceReport, Missing,
     ModeReport, Obstacle, Part, Reset, Rules, Why,

@@ -93,6 +93,11 @@ impl Policy {
         }
     }
 
+    /// Whether it goes by lengths between places that are equally good.
+    pub(crate) const fn goes_by_ends(self) -> bool {
+        matches!(self, Self::Scar | Self::Flp)
+    }
+
     /// The number of the GPU to begin with.
     pub(crate) const fn begin(self) -> usize {
         match self {

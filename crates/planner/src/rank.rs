@@ -15,6 +15,8 @@ use crate::tables::{ClassId, GeometryTables, PartId};
 pub(crate) struct Rank {
     pub(crate) evictions: usize,
     score: Score,
+    /// How far its end is from that of what is there.
+    apart: u64,
     /// Whether its turn is past, and its number.
     turn: (bool, usize),
     start: u8,
@@ -27,6 +29,7 @@ impl Rank {
             .cmp(&other.evictions)
             .then_with(|| one.cost.total_cmp(&two.cost))
             .then_with(|| one.fullness.cmp(&two.fullness))
+            .then_with(|| self.apart.cmp(&other.apart))
             .then_with(|| self.turn.cmp(&other.turn))
             .then_with(|| one.place.cmp(&two.place))
             .then_with(|| self.start.cmp(&other.start))
@@ -58,6 +61,8 @@ pub(crate) struct Candidate {
     /// The class of what is held with the part.
     pub(crate) to: ClassId,
     pub(crate) evictions: usize,
+    /// How far the end of what is placed is from that of what is there, in milliseconds.
+    pub(crate) apart: u64,
 }
 
 /// Ranks the placements of one decision.
@@ -79,10 +84,10 @@ impl Ranking {
     }
 
     pub(crate) fn of(&self, tables: &GeometryTables, candidate: &Candidate) -> Rank {
-        let Candidate { room, part, evictions, .. } = *candidate;
+        let Candidate { room, part, evictions, apart, .. } = *candidate;
         let score = self.score(tables, candidate);
         let start = tables.part(part).placement.start.get();
-        Rank { evictions, score, turn: (room < self.policy.begin(), room), start }
+        Rank { evictions, score, apart, turn: (room < self.policy.begin(), room), start }
     }
 
     fn score(&self, tables: &GeometryTables, candidate: &Candidate) -> Score {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use broker::{Command, EndReason, Patience};
+use broker::{Command, EndReason, GpuSelector, Patience};
 use model::{Millis, PlacedProfile, Placement, Step};
 
+use crate::changes::uuid;
 use crate::machine::{Origin, PEER_ADMIN, Rig};
 
 #[test]
@@ -198,4 +199,28 @@ fn a_cancelled_request_leaves_the_queue() {
     let end = Command::End { lease: id, by: PEER_ADMIN, holder: false };
     rig.command(end).unwrap();
     assert_eq!(rig.ended(id), Some(&EndReason::Cancelled));
+}
+
+/// Between places that are equally good a lease goes where the others end when it does; what says nothing
+/// of its length goes by the order of the GPUs.
+#[test]
+fn leases_that_end_together_lie_together() {
+    let hour = Millis::from_secs(3600);
+    let hours = |count: u64| Millis::new(hour.get() * count);
+    let (long, short) = (Some(hours(10)), Some(hour));
+    for (expect, index) in [(short, 1), (long, 0), (None, 0)] {
+        let mut rig = Rig::new(&["a30", "a30"]);
+        for (gpu, expect) in [(0, long), (1, short)] {
+            let mut spec = rig.spec(1, "2g.12gb");
+            spec.gpu = GpuSelector::Index(gpu);
+            spec.expect = expect;
+            rig.request(spec).unwrap();
+            rig.settle();
+        }
+        let mut spec = rig.spec(2, "2g.12gb");
+        spec.expect = expect;
+        let lease = rig.request(spec).unwrap();
+        rig.settle();
+        assert_eq!(rig.lease(lease).slices[0].key.gpu, uuid(index), "{expect:?}");
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Must never place what the tables of the board forbid.
 
-use model::PlacedProfile;
+use model::{PlacedProfile, Timestamp};
 use planner::{Census, ClassId, Forecast, GeometryTables, Policy};
 
 use super::drain::Seal;
@@ -43,6 +43,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) gpus: Vec<Gpu>,
     /// By request: where its slices are.
     placed: Vec<Vec<Place>>,
+    /// By request: when it ends, where that is known.
+    until: Vec<Option<Timestamp>>,
     /// A GPU that the census does not know of while room is kept on it.
     pub(crate) seal: Option<Seal>,
     forecast: Forecast,
@@ -99,6 +101,7 @@ impl<'a> Ground<'a> {
             census,
             gpus,
             placed: vec![Vec::new(); work.requests.len()],
+            until: vec![None; work.requests.len()],
             seal: None,
             forecast,
             counted: 0,
@@ -138,9 +141,21 @@ impl<'a> Ground<'a> {
 
     /// Places one slice by a policy; `None` if the census has no place.
     pub(crate) fn place(&mut self, policy: &mut Policy, kind: usize, owner: usize) -> Option<()> {
-        let choice = self.census.choose(*policy, &self.kinds[kind].wanted)?;
+        let until = self.until[owner];
+        let choice = self.census.choose_until(*policy, &self.kinds[kind].wanted, until)?;
         *policy = policy.after(choice.gpu);
         self.put(choice.gpu, choice.part, owner)
+    }
+
+    /// Notes when a request ends that is about to be placed, where that is known.
+    pub(crate) fn lasts(&mut self, owner: usize, until: Option<Timestamp>) {
+        self.until[owner] = until;
+    }
+
+    /// When the last on a GPU ends, if that is known of all.
+    fn end_of(&self, gpu: usize) -> Option<Timestamp> {
+        let ends = self.gpus[gpu].slices.iter().map(|slice| self.until[slice.owner]);
+        ends.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Where the slices of a request are.
@@ -193,14 +208,16 @@ impl<'a> Ground<'a> {
         let there = &mut self.gpus[gpu];
         let (board, from) = (there.board, there.class);
         let sealed = self.seal.as_ref().is_some_and(|seal| seal.gpu == gpu);
-        if !sealed && from != to {
+        if !sealed {
             self.census.remove(gpu, board, from);
-            self.census.add(gpu, board, to);
         }
         self.room.active -= u64::from(!there.slices.is_empty());
         change(&mut there.slices);
         there.class = to;
         self.room.active += u64::from(!there.slices.is_empty());
+        if !sealed {
+            self.census.add_until(gpu, board, to, self.end_of(gpu));
+        }
         let tables = &self.site.boards()[board].tables;
         for (kind, sum) in self.kinds.iter().zip(&mut self.room.capacity) {
             *sum += capacity_of(tables, to, kind, board);
@@ -233,7 +250,7 @@ impl<'a> Ground<'a> {
     pub(crate) fn unseal(&mut self) {
         if let Some(seal) = self.seal.take() {
             let gpu = &self.gpus[seal.gpu];
-            self.census.add(seal.gpu, gpu.board, gpu.class);
+            self.census.add_until(seal.gpu, gpu.board, gpu.class, self.end_of(seal.gpu));
         }
     }
 

@@ -110,6 +110,7 @@ impl<'a> Keeper<'a> {
         match &mut self.holder {
             Holder::Placed { ground, policy, mover } => {
                 let wanted = &self.kinds[kind].wanted;
+                ground.lasts(request, until);
                 for _ in 0..count {
                     let before = ground.places(request).len();
                     let mut placed = ground

@@ -1,7 +1,7 @@
 //! The policies: what all have in common, and the published rules against their formulas.
 
-use model::{GpuInstanceProfileId, PlacedProfile};
-use planner::{Census, Forecast, Policy, Want};
+use model::{GpuInstanceProfileId, PlacedProfile, Timestamp};
+use planner::{Census, Forecast, Lasting, Policy, Want};
 use proptest::prelude::*;
 
 use crate::world::*;
@@ -144,7 +144,10 @@ proptest! {
     #[test]
     fn census_and_rooms_agree(
         mut worlds in worlds(6), index in 0usize..16, turns in 0usize..7, asked in 0u32..30,
+        ends in proptest::collection::vec(proptest::option::of(0u64..5), 6), until in 0u64..5,
     ) {
+        let ends: Vec<_> = ends.into_iter().map(|end| end.map(Timestamp::from_millis)).collect();
+        let lasting = Lasting { until: Timestamp::from_millis(until), ends };
         for world in &mut worlds {
             world.parts.iter_mut().for_each(|(_, who)| *who = Who::Busy);
         }
@@ -167,7 +170,8 @@ proptest! {
         for (gpu, world) in worlds.iter().enumerate().rev() {
             let board = known.iter().position(|board| *board == world.geometry).unwrap();
             let parts = world.parts.iter().map(|(part, _)| *part);
-            census.add(gpu, board, tables[board].class_of(parts).unwrap());
+            let class = tables[board].class_of(parts).unwrap();
+            census.add_until(gpu, board, class, lasting.ends[gpu]);
         }
         census.expect(&forecast);
         for policy in Policy::ALL {
@@ -176,8 +180,37 @@ proptest! {
             let by_rooms = by_rooms.map(|choice| (choice.room, choice.part));
             let by_census = census.choose(policy, &wanted).map(|choice| (choice.gpu, choice.part));
             prop_assert_eq!(by_census, by_rooms, "{}", policy);
+            let choices =
+                planner().choose_many_lasting(policy, &rooms, &want, 1, &forecast, &lasting);
+            let by_rooms = choices.map(|choices| (choices[0].room, choices[0].part));
+            let by_census = census.choose_until(policy, &wanted, Some(lasting.until));
+            let by_census = by_census.map(|choice| (choice.gpu, choice.part));
+            prop_assert_eq!(by_census, by_rooms, "{} by ends", policy);
         }
     }
+}
+
+/// Of GPUs that look alike the one whose end is nearest; the rules of others do not go by ends, and no end
+/// outweighs a better place.
+#[test]
+fn between_equals_the_end_decides() {
+    let half = || busy(&[(THREE, 0, 4)]);
+    let worlds = [half(), half(), half(), busy(&[(THREE, 4, 4)])];
+    let rooms = rooms(&worlds);
+    let want = Want::of(vec![Some(GpuInstanceProfileId::new(THREE)); 4]);
+    let at = |hours: u64| Timestamp::from_millis(hours * 3_600_000);
+    let ends = vec![Some(at(9)), Some(at(2)), None, Some(at(5))];
+    let unknown = Forecast::unknown();
+    let goes = |policy, until| {
+        let lasting = Lasting { until: at(until), ends: ends.clone() };
+        let choices = planner().choose_many_lasting(policy, &rooms, &want, 1, &unknown, &lasting);
+        choices.unwrap()[0].room
+    };
+    // A 3g beside a 3g at the right lies where a 4g could; the first three are better.
+    for policy in [Policy::Scar, Policy::Flp] {
+        assert_eq!([1, 4, 6, 20].map(|until| goes(policy, until)), [1, 1, 0, 0], "{policy}");
+    }
+    assert_eq!([1, 20].map(|until| goes(Policy::FirstFit, until)), [0, 0]);
 }
 
 fn busy(parts: &[(u32, u8, u8)]) -> World {
