@@ -272,20 +272,21 @@ fn stands_on(world: &World<'_>, lease: &Lease, places: &[SliceTarget], whole: &[
 fn ask_to_leave(draft: &mut Draft<'_>, id: LeaseId, booking: BookingId, from: Timestamp) {
     let (now, policy) = (draft.world.now, draft.world.policy);
     let Some(lease) = draft.state.lease(id) else { return };
+    // So that its processes have the grace they are due and are gone in time.
+    let last = Timestamp::from_millis(
+        from.as_millis().saturating_sub(policy.grace.get().saturating_mul(2)),
+    );
+    let until = now.plus(policy.notice).min(last).max(now);
     match &lease.notice {
         // Perhaps for another booking of the same place.
         Some(Notice { reason: NoticeReason::Booked { booking }, until }) if *until <= now => {
             let booking = *booking;
             begin_end(draft, id, EndReason::BookingBegins { booking });
         }
-        Some(Notice { reason: NoticeReason::Booked { .. }, .. }) => {}
-        // Another notice may still be withdrawn; this one is not.
+        Some(Notice { reason: NoticeReason::Booked { .. }, until: told }) if *told <= until => {}
+        // Another notice may still be withdrawn, and another booking may begin later; this one is not
+        // and does not.
         Some(_) | None => {
-            // So that its processes have the grace they are due and are gone in time.
-            let last = Timestamp::from_millis(
-                from.as_millis().saturating_sub(policy.grace.get().saturating_mul(2)),
-            );
-            let until = now.plus(policy.notice).min(last).max(now);
             let reason = NoticeReason::Booked { booking };
             moves::notice(draft, id, Notice { reason, until });
         }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use model::{Geometry, GpuInstanceProfileId, PlacedProfile, Timestamp};
 
 use crate::forecast::Forecast;
-use crate::lasting::apart;
+use crate::lasting::Delay;
 use crate::policy::Policy;
 use crate::rank::{Candidate, Rank, Ranking};
 use crate::room::Standing;
@@ -56,14 +56,13 @@ impl Group {
         self.gpus.range(begin..).next().copied().unwrap_or(self.lowest)
     }
 
-    /// The one whose end is nearest, and that end.
-    fn nearest(&self, until: Timestamp) -> Option<(Timestamp, usize)> {
-        let after = self.ends.range((until, 0)..).next();
+    /// The one that a slice until then keeps in use least longer, and its end: the first that ends no
+    /// earlier, else one of those that end last.
+    fn least_delayed(&self, until: Timestamp) -> Option<(Timestamp, usize)> {
+        let later = self.ends.range((until, 0)..).next();
+        let (end, _) = later.or_else(|| self.ends.last())?;
         // Of those that end together the lowest number.
-        let before = self.ends.range(..(until, 0)).next_back();
-        let before = before.and_then(|(end, _)| self.ends.range((*end, 0)..).next());
-        let both = after.into_iter().chain(before);
-        both.min_by_key(|(end, gpu)| (apart(until, Some(*end)), *gpu)).copied()
+        self.ends.range((*end, 0)..).next().copied()
     }
 
     fn settle(&mut self) {
@@ -140,8 +139,8 @@ impl Census {
         self.choose_until(policy, wanted, None)
     }
 
-    /// The same for a slice that ends at `until`: between places that are equally good it goes where the
-    /// others end when it does.
+    /// The same for a slice that ends at `until`: between places that are equally good it goes where it
+    /// puts off least that the GPU becomes empty.
     pub fn choose_until(
         &self,
         policy: Policy,
@@ -154,14 +153,15 @@ impl Census {
         let mut best: Option<(Rank, PlacedProfile)> = None;
         for ((board, class), group) in &self.groups {
             let Some(profile) = wanted.get(*board).copied().flatten() else { continue };
-            let nearest = until.and_then(|until| group.nearest(until));
-            let room = nearest.map_or_else(|| group.first(policy.begin()), |(_, gpu)| gpu);
-            let apart = until.map_or(0, |until| apart(until, nearest.map(|(end, _)| end)));
+            let least = until.and_then(|until| group.least_delayed(until));
+            let room = least.map_or_else(|| group.first(policy.begin()), |(_, gpu)| gpu);
+            let of = |until| Delay::of(until, least.map(|(end, _)| end));
+            let delay = until.map_or_else(Delay::default, of);
             let (board, tables) = (*board, tables[*board]);
             let standing = Standing { held: *class, full: *class };
             for part in tables.parts_of(profile) {
                 let Some(to) = tables.after(*class, part) else { continue };
-                let candidate = Candidate { board, room, standing, part, to, evictions: 0, apart };
+                let candidate = Candidate { board, room, standing, part, to, evictions: 0, delay };
                 let rank = ranking.of(tables, &candidate);
                 if best.as_ref().is_none_or(|(known, _)| rank.order(known).is_lt()) {
                     best = Some((rank, tables.part(part)));

@@ -10,7 +10,7 @@ use model::{GpuInstanceProfileId, PlacedProfile};
 
 use crate::arrange::{Arrangement, Arranging};
 use crate::forecast::Forecast;
-use crate::lasting::Lasting;
+use crate::lasting::{Delay, Lasting};
 use crate::policy::Policy;
 use crate::rank::{Candidate, Rank, Ranking};
 use crate::room::{Boards, Hold, Occupant, Planner, Room, Standing, after_all, joint_capacity};
@@ -142,15 +142,15 @@ impl<'a> Decision<'a> {
             return None;
         }
         let board = self.boards.of_room[room];
-        let apart = self.apart(room);
-        let candidate = Candidate { board, room, standing, part: id, to, evictions, apart };
+        let delay = self.delay(room);
+        let candidate = Candidate { board, room, standing, part: id, to, evictions, delay };
         Some(self.ranking.of(tables, &candidate))
     }
 
-    /// How far the ends lie apart in a room, where that counts.
-    fn apart(&self, room: usize) -> u64 {
+    /// What the slice does to the time at which a room becomes empty, where that counts.
+    fn delay(&self, room: usize) -> Delay {
         let counts = self.lasting.filter(|_| self.policy.goes_by_ends());
-        counts.map_or(0, |lasting| lasting.apart(room))
+        counts.map_or_else(Delay::default, |lasting| lasting.delay(room))
     }
 
     /// A warm slice of exactly the wanted profile: the one whose use leaves most.
@@ -170,7 +170,7 @@ impl<'a> Decision<'a> {
             let kept = &self.shadows[room];
             let key = (self.boards.of_room[room], profile, standing, kept);
             let nearer = |known: &mut usize| {
-                if self.apart(room) < self.apart(*known) {
+                if self.delay(room) < self.delay(*known) {
                     *known = room;
                 }
             };
@@ -302,7 +302,7 @@ impl Planner {
     }
 
     /// The same for a request whose probable end is known: between places that are equally good it goes
-    /// where the others end when it does.
+    /// where it puts off least that the GPU becomes empty.
     pub fn choose_many_lasting(
         &self,
         policy: Policy,

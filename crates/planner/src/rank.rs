@@ -5,6 +5,7 @@
 use core::cmp::Ordering;
 
 use crate::flp::Lookahead;
+use crate::lasting::Delay;
 use crate::policy::Policy;
 use crate::room::Standing;
 use crate::scar::{Pool, Prices};
@@ -15,8 +16,8 @@ use crate::tables::{ClassId, GeometryTables, PartId};
 pub(crate) struct Rank {
     pub(crate) evictions: usize,
     score: Score,
-    /// How far its end is from that of what is there.
-    apart: u64,
+    /// What it does to the time at which the GPU becomes empty, where that counts.
+    delay: Delay,
     /// Whether its turn is past, and its number.
     turn: (bool, usize),
     start: u8,
@@ -29,7 +30,7 @@ impl Rank {
             .cmp(&other.evictions)
             .then_with(|| one.cost.total_cmp(&two.cost))
             .then_with(|| one.fullness.cmp(&two.fullness))
-            .then_with(|| self.apart.cmp(&other.apart))
+            .then_with(|| self.delay.cmp(&other.delay))
             .then_with(|| self.turn.cmp(&other.turn))
             .then_with(|| one.place.cmp(&two.place))
             .then_with(|| self.start.cmp(&other.start))
@@ -61,8 +62,8 @@ pub(crate) struct Candidate {
     /// The class of what is held with the part.
     pub(crate) to: ClassId,
     pub(crate) evictions: usize,
-    /// How far the end of what is placed is from that of what is there, in milliseconds.
-    pub(crate) apart: u64,
+    /// What it does to the time at which the GPU becomes empty, where that counts.
+    pub(crate) delay: Delay,
 }
 
 /// Ranks the placements of one decision.
@@ -84,10 +85,10 @@ impl Ranking {
     }
 
     pub(crate) fn of(&self, tables: &GeometryTables, candidate: &Candidate) -> Rank {
-        let Candidate { room, part, evictions, apart, .. } = *candidate;
+        let Candidate { room, part, evictions, delay, .. } = *candidate;
         let score = self.score(tables, candidate);
         let start = tables.part(part).placement.start.get();
-        Rank { evictions, score, apart, turn: (room < self.policy.begin(), room), start }
+        Rank { evictions, score, delay, turn: (room < self.policy.begin(), room), start }
     }
 
     fn score(&self, tables: &GeometryTables, candidate: &Candidate) -> Score {

@@ -323,3 +323,28 @@ fn what_a_driver_made_too_late_for_a_booking_is_not_handed_over() {
     let user = use_it(&mut rig, 1, booking).expect("it is his");
     assert!(rig.is_active(user));
 }
+
+/// The daemon slept over the time at which both should have been cleared: the earlier booking's notice is
+/// the one that counts, though the later one was booked first.
+#[test]
+fn of_two_bookings_the_earlier_one_is_cleared_first() {
+    let mut rig = Rig::new(&["a30"]);
+    let mut lease = rig.spec(1, "4g.24gb");
+    lease.terms.preemptible = true;
+    let lease = rig.request(lease).unwrap();
+    rig.settle();
+    let minutes = |count: u64| Millis::from_secs(count * 60);
+    let later = spec(&rig, 2, "4g.24gb", minutes(63));
+    book(&mut rig, later).expect("booked");
+    let mut earlier = spec(&rig, 3, "4g.24gb", minutes(60));
+    earlier.until = in_(&rig, minutes(62));
+    let earlier = book(&mut rig, earlier).expect("booked");
+    rig.tick(Millis::new(minutes(62).get() - 10_000));
+    rig.tick(Millis::new(0));
+    let reason = EndReason::BookingBegins { booking: earlier };
+    let phase = &rig.lease(lease).phase;
+    assert!(
+        matches!(phase, broker::Phase::Ending { reason: why, .. } if *why == reason),
+        "{phase:?}"
+    );
+}

@@ -201,8 +201,8 @@ fn a_cancelled_request_leaves_the_queue() {
     assert_eq!(rig.ended(id), Some(&EndReason::Cancelled));
 }
 
-/// Between places that are equally good a lease goes where the others end when it does; what says nothing
-/// of its length goes by the order of the GPUs.
+/// Between places that are equally good a lease goes where it puts off least that the GPU becomes empty;
+/// what says nothing of its length goes by the order of the GPUs.
 #[test]
 fn leases_that_end_together_lie_together() {
     let hour = Millis::from_secs(3600);
