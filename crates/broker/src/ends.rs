@@ -41,11 +41,7 @@ pub(crate) enum Owner {
 /// Who has `part` of a GPU.
 pub(crate) fn owner(state: &State, gpu: &GpuUuid, part: PlacedProfile) -> Owner {
     let key = SliceKey { gpu: gpu.clone(), placement: part.placement };
-    let promised = || {
-        state.plans.values().find_map(|open| {
-            open.asker().filter(|_| open.targets.iter().any(|target| target.key == key))
-        })
-    };
+    let promised = || state.promised_to(&key);
     match state.slices.get(&key).map(|record| record.used) {
         Some(SliceUse::Leased(lease)) => Owner::Lease(lease),
         Some(SliceUse::InPlan(_)) => promised().map_or(Owner::Change, Owner::Lease),

@@ -325,12 +325,9 @@ pub(crate) fn occupant_sentence(
     let profile = room.geometry.profile(part.profile).map(|p| p.name.to_string());
     let what = alloc::format!("{} on GPU {index}", profile.unwrap_or_default());
     let key = SliceKey { gpu: room.gpu.clone(), placement: part.placement };
-    let promised = state.plans.values().find_map(|open| {
-        open.asker().filter(|_| open.targets.iter().any(|target| target.key == key))
-    });
     let owner = match state.slices.get(&key).map(|record| record.used) {
         Some(SliceUse::Leased(lease)) => Some(lease),
-        _ => promised,
+        _ => state.promised_to(&key),
     };
     match owner.and_then(|id| state.lease(id)) {
         Some(lease) => {

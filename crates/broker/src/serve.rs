@@ -171,16 +171,13 @@ impl Pass {
         }
         let rest = spec.count - lent.len() as u32;
         let (policy, forecast) = (world.policy.placement, world.forecast);
-        let found = match ends::told_length(world.policy, spec) {
-            Some(length) => {
-                let end = |room| ends::of_room(state, world, room);
-                let known = self.ends.get_or_insert_with(|| rooms.iter().map(end).collect());
-                let lasting = Lasting { until: world.now.plus(length), ends: known.clone() };
-                let planner = world.planner;
-                planner.choose_many_lasting(policy, rooms, &wanted, rest, forecast, &lasting)
-            }
-            None => world.planner.choose_many_by(policy, rooms, &wanted, rest, forecast),
-        };
+        let lasting = ends::told_length(world.policy, spec).map(|length| {
+            let end = |room| ends::of_room(state, world, room);
+            let ends = self.ends.get_or_insert_with(|| rooms.iter().map(end).collect());
+            Lasting { until: world.now.plus(length), ends }
+        });
+        let planner = world.planner;
+        let found = planner.choose_many_lasting(policy, rooms, &wanted, rest, forecast, lasting);
         let found = found.map(|made| lent.into_iter().chain(made).collect());
         if found.is_none() {
             self.hopeless.push((view, wanted, spec.count));

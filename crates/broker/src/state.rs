@@ -406,6 +406,12 @@ impl State {
         self.plans.get(&plan).is_some_and(|open| open.late.is_some())
     }
 
+    /// The request that waits for the slice a plan provides at `key`.
+    pub(crate) fn promised_to(&self, key: &SliceKey) -> Option<LeaseId> {
+        let provides = |open: &&OpenPlan| open.targets.iter().any(|target| target.key == *key);
+        self.plans.values().filter(provides).find_map(OpenPlan::asker)
+    }
+
     /// The slice a plan provides at `key`, if any open plan does.
     pub fn promised(&self, key: &SliceKey) -> Option<GpuInstanceProfileId> {
         let targets = self.plans.values().flat_map(|plan| &plan.targets);

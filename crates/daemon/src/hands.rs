@@ -48,7 +48,7 @@ pub(crate) struct Hands {
     pub(crate) others: bool,
     /// Looks at ending leases.
     pub(crate) searcher: Searcher,
-    /// What plans of changes are at in the driver.
+    /// What plans are at in the driver.
     pub(crate) steps: Arc<Steps>,
     /// Looks at GPUs.
     pub(crate) readers: Readers,

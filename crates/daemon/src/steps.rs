@@ -65,7 +65,7 @@ impl Steps {
         let limit = Duration::from_millis(published.settings.config.daemon.step_limit.get());
         let limit =
             if matches!(step, Some(Step::ResetGpu { .. })) { limit * RESET_FACTOR } else { limit };
-        let words = in_words(published, id, plan, at, step);
+        let words = in_words(published, plan, at, step);
         let at_work = AtWork { words, since: Instant::now(), limit, told: false };
         lock(&self.at_work).insert(id, at_work);
         self.news.notify_all();
@@ -115,10 +115,8 @@ impl Steps {
 }
 
 /// A step on its GPU: `GPU 0: "create 3g.20gb at 4:4"`.
-fn in_words(published: &Published, id: PlanId, plan: &Plan, at: At, step: Option<&Step>) -> String {
-    let open = published.state.plans.get(&id);
-    let handed_over = || open.and_then(|open| open.gpus().next());
-    let gpu = step.map(Step::gpu).or_else(|| plan.gpus().into_iter().next()).or_else(handed_over);
+fn in_words(published: &Published, plan: &Plan, at: At, step: Option<&Step>) -> String {
+    let gpu = step.map(Step::gpu).or_else(|| plan.gpus().into_iter().next());
     let seen = gpu.and_then(|gpu| published.observed.gpu(gpu));
     let what = match (step, seen) {
         (Some(step), Some(seen)) => format!("\"{}\"", planning::words(seen, step)),

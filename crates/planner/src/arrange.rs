@@ -35,7 +35,7 @@ pub(crate) struct Arranging<'a> {
     forecast: &'a Forecast,
     policy: Policy,
     boards: Boards,
-    lasting: Option<&'a Lasting>,
+    lasting: Option<Lasting<'a>>,
     choices: Vec<Choice>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Arranging<'a> {
         want: &'a Want,
         forecast: &'a Forecast,
         policy: Policy,
-        lasting: Option<&'a Lasting>,
+        lasting: Option<Lasting<'a>>,
     ) -> Self {
         let boards = planner.tables_of(rooms);
         let (rooms, choices) = (rooms.to_vec(), Vec::new());
@@ -78,13 +78,19 @@ impl<'a> Arranging<'a> {
 
     /// One slice more, in one of these rooms, such that `left` more stay possible in all of them.
     fn one(&mut self, only: Option<Vec<usize>>, left: u32) -> Option<()> {
-        let Self { rooms, want, boards, forecast, .. } = &*self;
-        let mut decision = Decision::new(rooms, want, boards, forecast, self.policy, left);
+        let mut decision = self.decision(self.want, left);
         decision.only = only;
-        decision.lasting = self.lasting;
         let choice = decide(&decision)?;
         self.take(choice);
         Some(())
+    }
+
+    /// The next decision as things stand.
+    fn decision<'d>(&'d self, want: &'d Want, left: u32) -> Decision<'d> {
+        let Self { rooms, boards, forecast, policy, lasting, .. } = self;
+        let mut decision = Decision::new(rooms, want, boards, forecast, *policy, left);
+        decision.lasting = *lasting;
+        decision
     }
 
     fn take(&mut self, choice: Choice) {
@@ -148,10 +154,7 @@ impl<'a> Arranging<'a> {
         let mut profiles = alloc::vec![None; room + 1];
         profiles[room] = self.want.profile(room);
         let want = Want::of(profiles);
-        let Self { rooms, boards, forecast, .. } = &*self;
-        let mut decision = Decision::new(rooms, &want, boards, forecast, self.policy, left);
-        decision.lasting = self.lasting;
-        let choice = decide(&decision)?;
+        let choice = decide(&self.decision(&want, left))?;
         self.take(choice);
         Some(())
     }

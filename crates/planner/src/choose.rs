@@ -68,7 +68,7 @@ pub(crate) struct Decision<'a> {
     /// possible after this choice.
     room_for: u32,
     must_remain: u32,
-    pub(crate) lasting: Option<&'a Lasting>,
+    pub(crate) lasting: Option<Lasting<'a>>,
 }
 
 impl<'a> Decision<'a> {
@@ -298,11 +298,11 @@ impl Planner {
         count: u32,
         forecast: &Forecast,
     ) -> Option<Vec<Choice>> {
-        Arranging::new(self, rooms, want, forecast, policy, None).choose(count)
+        self.choose_many_lasting(policy, rooms, want, count, forecast, None)
     }
 
-    /// The same for a request whose probable end is known: between places that are equally good it goes
-    /// where it puts off least that the GPU becomes empty.
+    /// The same; a request whose probable end is known goes, between places that are equally good, where it
+    /// puts off least that the GPU becomes empty.
     pub fn choose_many_lasting(
         &self,
         policy: Policy,
@@ -310,9 +310,9 @@ impl Planner {
         want: &Want,
         count: u32,
         forecast: &Forecast,
-        lasting: &Lasting,
+        lasting: Option<Lasting<'_>>,
     ) -> Option<Vec<Choice>> {
-        Arranging::new(self, rooms, want, forecast, policy, Some(lasting)).choose(count)
+        Arranging::new(self, rooms, want, forecast, policy, lasting).choose(count)
     }
 }
 

@@ -3,21 +3,19 @@
 //!
 //! Must never outweigh what a placement costs: lengths are guesses.
 
-use alloc::vec::Vec;
-
 use model::Timestamp;
 
 /// When a request ends probably, and what lies on the GPUs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lasting {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lasting<'a> {
     /// When the request ends, if it begins now.
     pub until: Timestamp,
     /// Aligned with the rooms: when the last of what is held there ends; `None` where nothing is, or
     /// where nobody knows.
-    pub ends: Vec<Option<Timestamp>>,
+    pub ends: &'a [Option<Timestamp>],
 }
 
-impl Lasting {
+impl Lasting<'_> {
     /// What a request does to the end of a room.
     pub(crate) fn delay(&self, room: usize) -> Delay {
         Delay::of(self.until, self.ends.get(room).copied().flatten())

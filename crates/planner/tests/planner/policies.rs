@@ -147,7 +147,7 @@ proptest! {
         ends in proptest::collection::vec(proptest::option::of(0u64..5), 6), until in 0u64..5,
     ) {
         let ends: Vec<_> = ends.into_iter().map(|end| end.map(Timestamp::from_millis)).collect();
-        let lasting = Lasting { until: Timestamp::from_millis(until), ends };
+        let lasting = Lasting { until: Timestamp::from_millis(until), ends: &ends };
         for world in &mut worlds {
             world.parts.iter_mut().for_each(|(_, who)| *who = Who::Busy);
         }
@@ -181,7 +181,7 @@ proptest! {
             let by_census = census.choose(policy, &wanted).map(|choice| (choice.gpu, choice.part));
             prop_assert_eq!(by_census, by_rooms, "{}", policy);
             let choices =
-                planner().choose_many_lasting(policy, &rooms, &want, 1, &forecast, &lasting);
+                planner().choose_many_lasting(policy, &rooms, &want, 1, &forecast, Some(lasting));
             let by_rooms = choices.map(|choices| (choices[0].room, choices[0].part));
             let by_census = census.choose_until(policy, &wanted, Some(lasting.until));
             let by_census = by_census.map(|choice| (choice.gpu, choice.part));
@@ -202,8 +202,9 @@ fn between_equals_the_end_decides() {
     let ends = vec![Some(at(9)), Some(at(2)), None, Some(at(5))];
     let unknown = Forecast::unknown();
     let goes = |policy, until| {
-        let lasting = Lasting { until: at(until), ends: ends.clone() };
-        let choices = planner().choose_many_lasting(policy, &rooms, &want, 1, &unknown, &lasting);
+        let lasting = Lasting { until: at(until), ends: &ends };
+        let choices =
+            planner().choose_many_lasting(policy, &rooms, &want, 1, &unknown, Some(lasting));
         choices.unwrap()[0].room
     };
     // A 3g beside a 3g at the right lies where a 4g could; the first three are better.
